@@ -29,8 +29,8 @@ class ReadRule:
 class RightsPolicy:
     """Read rules by resource name: the table's own rule, else its schema's, else the default.
 
-    Keys are lower-case ``schema`` or ``schema.table``. The default is closed (administrators only) unless the operator's
-    dac.yaml says otherwise, so that a forgotten rule hides data and never shows it.
+    Keys are lower-case ``schema`` or ``schema.table``. The default is closed (administrators only) unless the
+    operator's dac.yaml says otherwise, so that a forgotten rule hides data and never shows it.
     """
 
     rules: Mapping[str, ReadRule]

@@ -24,7 +24,7 @@ type VOTableType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A VOTable type: ``datatype``, ``arraysize`` (None for a scalar; ``*``, ``5``, ``10*``, ``3x*``) and DALI ``xtype``.
+    """A VOTable type: ``datatype``, ``arraysize`` (None for scalar, else ``*``, ``5``, ``10*``, ``3x*``), ``xtype``.
 
     A string is ``char`` or ``unicodeChar`` with an arraysize. Timestamps are ``char``, ``*``, xtype ``timestamp``. DALI
     point, circle and polygon are ``double`` arrays of ``2``, ``3`` and ``*`` with that xtype; a polymorphic region
