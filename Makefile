@@ -1,0 +1,37 @@
+.PHONY: help demo demo-archive test check docs clean
+
+help:  ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: demo-archive  ## Publish real stars and serve them at http://localhost:8080
+	@.venv/bin/idac --config demo/.run/dac.yaml up
+
+demo-archive:  ## Set up and build the demonstration archive
+	@scripts/setup-python.sh
+	@scripts/demo-data.sh
+	@scripts/demo-archive.sh
+
+test:  ## Set up, lint, type-check and run every test
+	@scripts/setup-python.sh --dev
+	@scripts/system-parts.sh $(TEST_PARTS)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/pytest -n $(TEST_WORKERS)
+
+check:  ## Lint and type-check only
+	@scripts/setup-python.sh --dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+docs:  ## Build the documentation into site/
+	@scripts/setup-python.sh --dev
+	.venv/bin/mkdocs build --strict --quiet
+
+clean:  ## Remove everything that was made here
+	rm -rf .venv .cache demo/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway.
+TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
+TEST_WORKERS ?= 2
