@@ -38,7 +38,8 @@ class RightsPolicy:
 
     def rule_for(self, schema: str, table: str) -> ReadRule:
         schema, table = schema.lower(), table.lower()
-        return self.rules.get(f"{schema}.{table}") or self.rules.get(schema) or self.default
+        own = self.rules.get(f"{schema}.{table}")
+        return own if own is not None else self.rules.get(schema, self.default)
 
     def may_read(self, principal: Principal, schema: str, table: str) -> bool:
         return self.rule_for(schema, table).allows(principal)
