@@ -1,0 +1,36 @@
+"""One ASGI application from guarded routes; nothing else can be mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from idac.web.faces import http_exception
+from idac.web.routes import Identify, PolicyRoute, identify_nobody
+
+type Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def build_app(
+    routes: Sequence[PolicyRoute], *, identify: Identify = identify_nobody, lifespan: Lifespan | None = None
+) -> Starlette:
+    """The application that serves *routes*; *identify* says who asks, for every one of them.
+
+    Raises TypeError for a route without a policy, and for two routes of the same path that share a method, where the
+    second would never answer.
+    """
+    taken: set[tuple[str, str]] = set()
+    for route in routes:
+        if not isinstance(route, PolicyRoute):
+            raise TypeError(f"route {getattr(route, 'path', route)} has no policy")
+        for method in (route.methods or set()) - {"OPTIONS"}:
+            if (route.path, method) in taken:
+                raise TypeError(f"two routes answer {method} {route.path}")
+            taken.add((route.path, method))
+    app = Starlette(routes=list(routes), lifespan=lifespan, exception_handlers={HTTPException: http_exception})
+    app.router.redirect_slashes = False
+    app.state.identify = identify
+    return app

@@ -1,0 +1,200 @@
+"""Routes that cannot be made without a policy: who may call, what a body may weigh, and how errors look."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from idac.core.errors import AccessDenied, NotAuthenticated, TooLarge
+from idac.core.principal import ANONYMOUS, Principal
+from idac.web.faces import Face, error_response
+
+log = logging.getLogger(__name__)
+
+type Access = Literal["open", "user", "admin"]
+type Identify = Callable[[Request], Awaitable[Principal]]
+type Endpoint = Callable[[Request], Awaitable[Response]] | Callable[[Request], Response]
+
+#: Bytes of a refused body that are read and thrown away, so that the client gets to read why it was refused. A client
+#: still writing when the connection closes sees a broken pipe and no message.
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a route demands and promises; there is no default, so nobody opens a route by forgetting.
+
+    *access*: ``open`` to everyone (the service checks rights by principal), any logged-in ``user``, or ``admin``.
+    *face*: how errors look to a client that states no preference. *max_body_bytes*: 0 refuses any body.
+    *cross_origin*: browsers on other origins may read the answers, without credentials.
+    """
+
+    access: Access
+    face: Face
+    max_body_bytes: int = 0
+    cross_origin: bool = True
+
+
+class PolicyRoute(Route):
+    """A Starlette route inside its policy's guard. HEAD and OPTIONS come with every route."""
+
+    def __init__(
+        self, path: str, endpoint: Endpoint, *, methods: Collection[str], policy: Policy, name: str | None = None
+    ) -> None:
+        if not isinstance(policy, Policy):
+            raise TypeError(f"route {path} needs a Policy, not {policy!r}")
+        super().__init__(path, endpoint, methods=[*methods, "OPTIONS"], name=name)
+        self.policy = policy
+        self.app = Guard(self.app, policy, frozenset(self.methods or ()))
+
+
+async def identify_nobody(_request: Request) -> Principal:
+    """Everyone is anonymous: how a centre without log-in identifies callers."""
+    return ANONYMOUS
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the guard found out before the endpoint ran."""
+    principal = request.state.principal
+    assert isinstance(principal, Principal)  # noqa: S101  set by Guard on every PolicyRoute
+    return principal
+
+
+class Guard:
+    """Applies a policy around one endpoint, and turns what it raises into the right face."""
+
+    def __init__(self, app: ASGIApp, policy: Policy, methods: frozenset[str]) -> None:
+        self.app = app
+        self.policy = policy
+        self.methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = BoundedBody(receive, self.policy.max_body_bytes)
+        request = Request(scope, body)
+        request.state.request_id = secrets.token_hex(8)
+        answer = Answer(send, self._headers(request))
+        if request.method == "OPTIONS":
+            await self._preflight()(scope, receive, answer)
+            return
+        try:
+            request.state.principal = await self._admit(request)
+            body.check_declared(request.headers.get("content-length"))
+            await self.app(scope, body, answer)
+        except ClientDisconnect:
+            log.info("client went away before its request was complete", extra={"path": request.url.path})
+        except Exception as error:
+            if answer.started:
+                # Returning without the end of the body makes the server close the connection: the client sees a
+                # broken transfer, never a short table that looks whole.
+                log.exception("answer broke off after it had begun", extra={"path": request.url.path})
+                return
+            with anyio.move_on_after(DRAIN_S):
+                await body.drain(DRAIN_BYTES)
+            await error_response(error, request, self.policy.face)(scope, receive, answer)
+
+    async def _admit(self, request: Request) -> Principal:
+        identify: Identify = getattr(request.app.state, "identify", identify_nobody)
+        principal = await identify(request)
+        if self.policy.access != "open" and principal.kind == "anonymous":
+            raise NotAuthenticated(
+                "This address needs a log-in.", value=request.url.path, next_step="Log in, or send a token."
+            )
+        if self.policy.access == "admin" and not principal.is_admin:
+            raise AccessDenied(
+                "This address is for administrators.",
+                value=f"caller {principal.name}",
+                allowed="administrators of this centre",
+                next_step="Ask the operator.",
+            )
+        return principal
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = {"x-request-id": request.state.request_id}
+        if self.policy.cross_origin:
+            headers["access-control-allow-origin"] = "*"
+            headers["access-control-expose-headers"] = "Location, Content-Disposition, Retry-After, X-Request-Id, ETag"
+        return headers
+
+    def _preflight(self) -> Response:
+        methods = ", ".join(sorted(self.methods))
+        headers = {"allow": methods}
+        if self.policy.cross_origin:
+            headers |= {
+                "access-control-allow-methods": methods,
+                "access-control-allow-headers": "Accept, Authorization, Content-Type, Range, X-Requested-With",
+                "access-control-max-age": "86400",
+            }
+        return Response(status_code=204, headers=headers)
+
+
+class Answer:
+    """``send`` that adds a route's headers and remembers whether the status line is out."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self._send = send
+        self._headers = headers
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in self._headers.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+class BoundedBody:
+    """``receive`` that stops at a byte count, so that no handler can hold more than its policy allows."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._read = 0
+        self._ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._note(message)
+        if self._read > self._limit:
+            raise self._too_large(None)
+        return message
+
+    def check_declared(self, content_length: str | None) -> None:
+        """Refuse a body by its own declaration, before any of it is read."""
+        if content_length is not None and content_length.isdigit() and int(content_length) > self._limit:
+            raise self._too_large(int(content_length))
+
+    async def drain(self, limit: int) -> None:
+        """Read on, holding nothing, to the end of the body or *limit* bytes."""
+        end = self._read + limit
+        while not self._ended and self._read < end:
+            self._note(await self._receive())
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self._ended = True
+            return
+        self._read += len(message.get("body", b""))
+        self._ended = not message.get("more_body", False)
+
+    def _too_large(self, declared: int | None) -> TooLarge:
+        if self._limit == 0:
+            return TooLarge("This address takes no request body.", next_step="Send parameters in the URL.")
+        return TooLarge(
+            "The request is too large.",
+            value=f"{declared} bytes" if declared is not None else f"more than {self._limit} bytes",
+            allowed=f"{self._limit} bytes for this address",
+            next_step="Send less, or upload a table and join it.",
+        )

@@ -1,0 +1,146 @@
+"""Answers made while they are sent: the work stops when its reader goes away, and a broken one never looks whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+
+class Work(Protocol):
+    """A running piece of work whose answer is bytes. ``cancel`` may come from any thread, more than once."""
+
+    def chunks(self) -> Iterator[bytes]: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+
+async def run_for_client[T](
+    request: Request, work: Callable[[], T], cancel: Callable[[], None], limiter: anyio.CapacityLimiter
+) -> T:
+    """*work*'s result, from a thread; *cancel* is called if the client goes away first (ClientDisconnect is raised).
+
+    The body must have been read: whatever ``receive`` says next is then the end of the connection.
+    """
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        await anyio.to_thread.run_sync(cancel)
+
+    failure: Exception | None = None
+    result: list[T] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        try:
+            result.append(await anyio.to_thread.run_sync(work, limiter=limiter))
+        except Exception as error:  # noqa: BLE001  raised again below, outside the task group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    if gone:
+        for unread in result:
+            _close_quietly(unread)
+        raise ClientDisconnect
+    if failure is not None:
+        raise failure
+    return result[0]
+
+
+def _close_quietly(result: object) -> None:
+    close = getattr(result, "close", None)
+    if callable(close):
+        close()
+
+
+class StreamedAnswer(Response):
+    """Sends *first* and the rest of *work*'s chunks; closes the work whatever happens.
+
+    *first* was made before the status line, so an error that shows at once still gets its own status and face. After
+    that an error ends the connection without the final chunk (HTTP's own mark of a broken body), unless the format
+    has a word for it and *work* sends that.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        first: bytes,
+        rest: Iterator[bytes],
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        stall_timeout_s: float,
+        limiter: anyio.CapacityLimiter,
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.media_type = media_type
+        self.work = work
+        self.first = first
+        self.rest = rest
+        self.stall_timeout_s = stall_timeout_s
+        self.limiter = limiter
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await self._send_all(receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._finish)
+
+    async def _send_all(self, receive: Receive, send: Send) -> None:
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch, receive)
+            try:
+                await self._pump(send)
+            except Exception as error:  # noqa: BLE001  raised again below, outside the task group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await anyio.to_thread.run_sync(self.work.cancel)
+
+    async def _pump(self, send: Send) -> None:
+        chunk: bytes | None = self.first
+        while chunk is not None:
+            with anyio.fail_after(self.stall_timeout_s):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            chunk = await anyio.to_thread.run_sync(self._next, limiter=self.limiter)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _next(self) -> bytes | None:
+        return next(self.rest, None)
+
+    def _finish(self) -> None:
+        self.work.cancel()
+        self.work.close()
+
+
+def start_stream(work: Work) -> tuple[bytes, Iterator[bytes]]:
+    """The first chunk and the iterator over the others; closes *work* if there is no first chunk to be had."""
+    try:
+        chunks = work.chunks()
+        return next(chunks, b""), chunks
+    except BaseException:
+        work.close()
+        raise
