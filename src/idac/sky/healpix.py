@@ -1,0 +1,88 @@
+"""HEALPix indices of positions and the cells near them: nested scheme, ICRS degrees in, int64 out.
+
+The archive sorts by the order-29 index, whose parent at order k is ``index >> 2 * (29 - k)`` (Górski et al. 2005,
+ApJ 622, 759).
+"""
+
+from __future__ import annotations
+
+import astropy.units as u
+import cdshealpix.nested as nested
+import numpy as np
+import numpy.typing as npt
+from astropy.coordinates import Latitude, Longitude
+
+type Floats = npt.NDArray[np.float64]
+type Cells = npt.NDArray[np.int64]
+
+#: The deepest order of the nested scheme in 64 bits; a cell is 0.4 milliarcseconds wide.
+MAX_ORDER = 29
+#: How much narrower the narrowest cell (in the polar caps) is than the side of a square of the same area.
+_NARROWEST = 0.5
+#: Order of cells used for matching is never deeper than this: smaller cells than 13 mas only cost rows.
+_MAX_MATCH_ORDER = 24
+
+
+def _angles(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Longitude, Latitude]:
+    ra = np.atleast_1d(np.asarray(ra_deg, dtype=np.float64))
+    dec = np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))
+    return Longitude(ra % 360.0, u.deg, copy=False), Latitude(dec, u.deg, copy=False)
+
+
+def healpix_index(order: int, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
+    """Nested index at *order* of each position, shape (n,)."""
+    ra, dec = _angles(ra_deg, dec_deg)
+    return nested.lonlat_to_healpix(ra, dec, order).astype(np.int64)
+
+
+def healpix29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
+    """Nested index at order 29 of each position, shape (n,): HATS' ``_healpix_29``."""
+    return healpix_index(MAX_ORDER, ra_deg, dec_deg)
+
+
+def healpix_center(order: int, index: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Right ascension and declination (degrees) of each cell's centre, two arrays of shape (n,)."""
+    ra, dec = nested.healpix_to_lonlat(np.atleast_1d(np.asarray(index, dtype=np.uint64)), order)
+    return np.asarray(ra.deg, dtype=np.float64), np.asarray(dec.deg, dtype=np.float64)
+
+
+def order_for_radius(radius_deg: float) -> int:
+    """An order whose cells are several times wider than the circle: few cells a position, few positions a cell."""
+    return max(0, min(_MAX_MATCH_ORDER, _deepest_block_order(radius_deg) - 2))
+
+
+def cells_near(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float, order: int) -> tuple[Cells, Cells]:
+    """Every cell at *order* that may hold a point within *radius_deg* of each position, as (row, cell) pairs.
+
+    A superset, without repeats. Positions are looked up in cells no narrower than the radius, at *order* or two orders
+    deeper; the 3 x 3 block of those round a position holds its whole circle, and the block's distinct parents number
+    2.25 on average where the radius is small.
+
+    Raises ValueError where *order* is too deep for the radius: one block of nine would not hold the circle.
+    """
+    deepest = _deepest_block_order(radius_deg)
+    if order > deepest:
+        raise ValueError(f"order {order} is too deep for a radius of {radius_deg} deg; at most {deepest}")
+    fine = min(deepest, order + 2)
+    ra, dec = _angles(ra_deg, dec_deg)
+    if len(ra) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    block = nested.neighbours(nested.lonlat_to_healpix(ra, dec, fine), fine).astype(np.int64)
+    parents = np.where(block >= 0, block >> (2 * (fine - order)), -1)
+    parents.sort(axis=1)
+    fresh = np.ones(parents.shape, dtype=bool)
+    fresh[:, 1:] = parents[:, 1:] != parents[:, :-1]
+    # Where base cells meet, a cell has fewer than eight neighbours; those places are -1.
+    fresh &= parents >= 0
+    row, place = np.nonzero(fresh)
+    return row.astype(np.int64), parents[row, place]
+
+
+def _deepest_block_order(radius_deg: float) -> int:
+    """The deepest order whose narrowest cell is still no narrower than the radius."""
+    if radius_deg <= 0:
+        return MAX_ORDER
+    order = int(np.floor(np.log2(58.6 * _NARROWEST / radius_deg)))
+    if order < 0:
+        raise ValueError(f"a radius of {radius_deg} deg is too wide to match by cells; at most {58.6 * _NARROWEST:.1f}")
+    return min(MAX_ORDER, order)
