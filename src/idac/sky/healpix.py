@@ -32,7 +32,7 @@ def _angles(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Longitude, L
 def healpix_index(order: int, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
     """Nested index at *order* of each position, shape (n,)."""
     ra, dec = _angles(ra_deg, dec_deg)
-    return nested.lonlat_to_healpix(ra, dec, order).astype(np.int64)
+    return np.asarray(nested.lonlat_to_healpix(ra, dec, order), dtype=np.int64)
 
 
 def healpix29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
@@ -67,7 +67,7 @@ def cells_near(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float,
     ra, dec = _angles(ra_deg, dec_deg)
     if len(ra) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    block = nested.neighbours(nested.lonlat_to_healpix(ra, dec, fine), fine).astype(np.int64)
+    block = np.asarray(nested.neighbours(nested.lonlat_to_healpix(ra, dec, fine), fine), dtype=np.int64)
     parents = np.where(block >= 0, block >> (2 * (fine - order)), -1)
     parents.sort(axis=1)
     fresh = np.ones(parents.shape, dtype=bool)
