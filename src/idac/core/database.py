@@ -1,0 +1,160 @@
+"""The state database: SQLite on one machine, PostgreSQL at scale, one interface to both."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from idac.core.errors import BadConfiguration, StoreUnavailable
+
+#: How long a statement waits for another process's lock before it gives up.
+LOCK_TIMEOUT_S = 30
+_SQLITE_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+
+
+class Database:
+    """Connections to the state database. Thread-safe; one a process.
+
+    Statements that can't be carried out because the database is locked or away raise StoreUnavailable, whose text says
+    nothing of where the database is.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction: committed at the end of the block, rolled back where it raises.
+
+        On SQLite it takes the write lock at once, so that two writers wait for each other instead of failing half-way.
+        """
+        with _as_unavailable(), self.engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction for reading alone: on SQLite it waits for nobody."""
+        with _as_unavailable(), self.engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Keep every other process that asks for *name* out of the block; freed by the system if this process dies.
+
+        SQLite has one write lock for the whole database, so the block should be short there.
+        """
+        with self.begin() as connection:
+            if not self.is_sqlite:
+                key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            yield
+
+    def create(self, metadata: sa.MetaData) -> None:
+        """Make the tables of *metadata* that are not there yet, once, however many processes start together."""
+        with self.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x1DAC)))
+            metadata.create_all(connection)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(url: str, folder: Path | None = None) -> Database:
+    """The database at *url*; a relative SQLite path is taken from *folder*.
+
+    Raises BadConfiguration for a URL of another kind. Nothing is connected to before the first statement.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _bad_url() from None
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        arguments: dict[str, Any] = {"connect_timeout": 10, "options": f"-c lock_timeout={LOCK_TIMEOUT_S * 1000}"}
+        return Database(sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=arguments))
+    if parsed.drivername != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise _bad_url(parsed.drivername)
+    path = Path(parsed.database)
+    path = path if path.is_absolute() or folder is None else folder / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Opening an SQLite file costs little, and a connection that is not kept can't hold a stale lock or a deleted file.
+    engine = sa.create_engine(
+        parsed.set(database=str(path)),
+        poolclass=NullPool,
+        connect_args={"timeout": LOCK_TIMEOUT_S, "isolation_level": None},
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return Database(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # WAL lets readers go on while one process writes; NORMAL is durable against a crash of the process.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _bad_url(kind: str | None = None) -> BadConfiguration:
+    # The URL itself may hold a password, so only its kind is repeated.
+    return BadConfiguration(
+        "The state database can't be used.",
+        value=kind,
+        allowed="sqlite:///state.db, or postgresql://user:password@host/database",
+        next_step="Correct state.database in dac.yaml.",
+    )
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.TimeoutError as error:
+        raise _unavailable() from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_away(error.orig):
+            raise _unavailable() from error
+        raise
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """True where the database is locked or can't be reached, and false where the statement is at fault."""
+    if isinstance(error, sqlite3.Error):
+        # Extended codes keep the primary one in their low byte (https://sqlite.org/rescode.html).
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
+    return isinstance(error, psycopg.OperationalError)
+
+
+def _unavailable() -> StoreUnavailable:
+    return StoreUnavailable(
+        "The state database does not answer.", next_step="Try again in a minute; if it lasts, tell the operator."
+    )
