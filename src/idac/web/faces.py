@@ -120,19 +120,19 @@ def error_json(error: UserError) -> dict[str, object]:
 
 def error_votable(text: str, *, cone: bool = False) -> bytes:
     """A VOTable that says ERROR as DALI 1.1 section 4.4 asks; with *cone* also as Simple Cone Search 2.3 does."""
-    cone_info = f'  <INFO ID="Error" name="Error" value={quoteattr(_xml_text(text))}/>\n' if cone else ""
+    cone_info = f'  <INFO ID="Error" name="Error" value={quoteattr(xml_text(text))}/>\n' if cone else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
         f"{cone_info}"
         '  <RESOURCE type="results">\n'
-        f'    <INFO name="QUERY_STATUS" value="ERROR">{escape(_xml_text(text))}</INFO>\n'
+        f'    <INFO name="QUERY_STATUS" value="ERROR">{escape(xml_text(text))}</INFO>\n'
         "  </RESOURCE>\n"
         "</VOTABLE>\n"
     ).encode()
 
 
-def _xml_text(text: str) -> str:
+def xml_text(text: str) -> str:
     """*text* without the characters that XML 1.0 cannot carry in any form: queries may hold them."""
     return _NOT_XML.sub("\ufffd", text)
 

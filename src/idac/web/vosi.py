@@ -182,4 +182,4 @@ def _root(tag: str, *prefixes: str) -> ET.Element:
 
 
 def _document(root: ET.Element) -> Document:
-    return Document(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8"))
+    return Document(ET.tostring(root, encoding="utf-8", xml_declaration=True))
