@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -66,9 +66,9 @@ class HatsStorage:
     bytes: int
     load_index: Callable[[], RowGroupIndex]  # cached by the archive; never touches the data files
     margin_arcsec: float | None = None
-    margin_files: tuple[str, ...] = ()
+    margin_files: Sequence[str] = ()
     #: Side index for the id column: Parquet sorted by id with (id, _healpix_29); None where no id column was named.
-    id_index_files: tuple[str, ...] = ()
+    id_index_files: Sequence[str] = ()
     #: Physical column that holds the HEALPix index; in the files, and not among the table's columns unless published.
     healpix_column: str = "_healpix_29"
 
@@ -81,7 +81,7 @@ class HatsStorage:
 class PlainStorage:
     """Rows in Parquet files of no spatial order: tables without positions, and uploads."""
 
-    files: tuple[str, ...]
+    files: Sequence[str]
     rows: int
     bytes: int
 

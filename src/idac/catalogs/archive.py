@@ -1,0 +1,377 @@
+"""The archive: what is published at this moment, and how something new becomes published.
+
+Every change builds new files under names that nothing refers to, then replaces the manifest in one atomic write under a
+lock. A process killed anywhere leaves the old manifest or the new one, and at worst files that ``sweep`` removes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from idac.catalogs.documents import get_document, get_yaml, json_key, put_document, yaml_key
+from idac.catalogs.manifest import (
+    MANIFEST_KEY,
+    Manifest,
+    Retired,
+    Version,
+    now_text,
+    parse_manifest,
+    table_key,
+)
+from idac.catalogs.settings import CatalogsSettings
+from idac.catalogs.sidecar import FILES_NAME, ROW_GROUPS_NAME, LazyFiles, read_files, read_row_groups
+from idac.catalogs.snapshot import (
+    CatalogSnapshot,
+    HatsStorage,
+    PlainStorage,
+    RowGroupIndex,
+    Storage,
+    TableEntry,
+)
+from idac.catalogs.tap_schema import TAP_SCHEMA, tap_schema_entries
+from idac.core.database import Database
+from idac.core.errors import Conflict, NotFound
+from idac.core.store import Store
+from idac.tables.model import Schema, Table
+
+TABLES_FOLDER = "catalogs/tables"
+
+
+class Archive:
+    """The published tables in *store*. Thread-safe; any number of processes may publish and read."""
+
+    def __init__(self, store: Store, database: Database, settings: CatalogsSettings) -> None:
+        self.store = store
+        self.settings = settings
+        self._database = database
+        self._lock = threading.Lock()
+        self._checked = float("-inf")
+        self._manifest_bytes: bytes | None = None
+        self._snapshot: CatalogSnapshot | None = None
+        self._entries: dict[str, tuple[Version, TableEntry]] = {}
+        self._documents: dict[str, Schema] = {}
+
+    def snapshot(self, *, fresh: bool = False) -> CatalogSnapshot:
+        """What is published now, at most ``refresh_s`` old; *fresh* asks the store however recent the last look was."""
+        with self._lock:
+            now = time.monotonic()
+            if self._snapshot is None or fresh or now - self._checked >= self.settings.refresh_s:
+                data = self._read_manifest_bytes()
+                if self._snapshot is None or data != self._manifest_bytes:
+                    self._snapshot = self._build(parse_manifest(data) if data else Manifest())
+                    self._manifest_bytes = data
+                self._checked = now
+            return self._snapshot
+
+    def manifest(self) -> Manifest:
+        data = self._read_manifest_bytes()
+        return parse_manifest(data) if data else Manifest()
+
+    def _read_manifest_bytes(self) -> bytes:
+        try:
+            return self.store.get(MANIFEST_KEY)
+        except NotFound:
+            return b""
+
+    # -- from the manifest to a picture ------------------------------------------------------------------------------
+
+    def _build(self, manifest: Manifest) -> CatalogSnapshot:
+        self._documents = {
+            digest: self._documents.get(digest) or get_document(self.store, digest)
+            for digest in set(manifest.documents.values())
+        }
+        entries: dict[tuple[str, str], TableEntry] = {}
+        schemas: list[Schema] = []
+        for digest in manifest.documents.values():
+            schema = self._documents[digest]
+            tables = []
+            for table in schema:
+                version = manifest.current(schema.name, table.name)
+                if version is None:
+                    continue  # described and not yet published
+                entry = self._entry(table, version)
+                entries[schema.name.lower(), table.name.lower()] = entry
+                tables.append(entry.table)
+            if tables:
+                schemas.append(replace(schema, tables=tuple(_with_known_targets(tables))))
+        schemas.sort(key=lambda s: (s.schema_index is None, s.schema_index or 0, s.name.lower()))
+        published = (*schemas, TAP_SCHEMA)
+        entries |= tap_schema_entries(published, manifest.generation)
+        return CatalogSnapshot(manifest.generation, published, entries)
+
+    def _entry(self, table: Table, version: Version) -> TableEntry:
+        key = table_key(table.schema, table.name)
+        found = self._entries.get(key)
+        shown = _physical_table(table, version)
+        if found and found[0] == version:
+            # Same files: keep what was read of them, whatever happened to the words.
+            entry = found[1] if found[1].table == shown else replace(found[1], table=shown)
+        else:
+            entry = TableEntry(shown, self._storage(version), version.id)
+        self._entries[key] = (version, entry)
+        return entry
+
+    def _storage(self, version: Version) -> Storage:
+        margin = LazyFiles(lambda: self.file_urls(version, "margin"))
+        index = LazyFiles(lambda: self.file_urls(version, "index"))
+        if version.kind == "plain":
+            return PlainStorage(LazyFiles(lambda: self.file_urls(version, "data")), version.rows, version.bytes)
+        return HatsStorage(
+            root=self.root_url(version),
+            rows=version.rows,
+            bytes=version.bytes,
+            load_index=lambda: self.row_group_index(version),
+            margin_arcsec=version.margin_arcsec,
+            margin_files=margin if version.margin_arcsec else (),
+            id_index_files=index if version.id_column and version.location is None else (),
+            healpix_column=version.healpix_column or "_healpix_29",
+        )
+
+    def root_url(self, version: Version) -> str:
+        """Address of the main catalogue's folder."""
+        if version.location is not None:
+            return f"{version.location.rstrip('/')}/{version.catalog}".rstrip("/")
+        return self.store.url(f"{version.prefix}/{version.catalog}".rstrip("/"))
+
+    def file_urls(self, version: Version, kind: str) -> tuple[str, ...]:
+        """Addresses of the version's files of that kind, in the order of its list."""
+        files = read_files(self.store.get(f"{version.prefix}/{FILES_NAME}"))
+        if version.location is not None:
+            base = version.location.rstrip("/")
+            return tuple(f"{base}/{f.path}" for f in files if f.kind == kind)
+        return tuple(self.store.url(f"{version.prefix}/{f.path}") for f in files if f.kind == kind)
+
+    def row_group_index(self, version: Version) -> RowGroupIndex:
+        data = self.store.get(f"{version.prefix}/{ROW_GROUPS_NAME}")
+        return read_row_groups(data, self.file_urls(version, "data"))
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def change(self, edit: Callable[[Manifest], Manifest]) -> Manifest:
+        """Replace the manifest by what *edit* makes of the newest one, alone; raise in *edit* to change nothing."""
+        with self._database.exclusive("archive"):
+            old = self.manifest()
+            new = edit(old)
+            if new is not old:
+                self.store.put_atomic(MANIFEST_KEY, new.to_json())
+        with self._lock:
+            self._checked = float("-inf")
+        return new
+
+    def document(self, schema: str) -> tuple[Schema, str] | None:
+        """The schema's metadata as they are published, and their Felis YAML; None where there is no such schema."""
+        digest = self.manifest().documents.get(schema.lower())
+        return None if digest is None else (get_document(self.store, digest), get_yaml(self.store, digest))
+
+    def publish(
+        self,
+        schema: Schema,
+        versions: Sequence[tuple[Table, Version]],
+        *,
+        to_yaml: Callable[[Schema], str],
+        replacing: bool,
+    ) -> None:
+        """Show *versions* to everyone at once, with their metadata merged into the schema's.
+
+        *schema* gives the schema's own words; tables it describes that are already published keep their own metadata.
+        Raises Conflict where a table is there already and *replacing* is false, NotFound the other way round.
+        """
+
+        def edit(old: Manifest) -> Manifest:
+            tables = dict(old.tables)
+            retired = list(old.retired)
+            before = old.documents.get(schema.name.lower())
+            for table, version in versions:
+                key = table_key(schema.name, table.name)
+                _check_presence(f"{schema.name}.{table.name}", key in tables, replacing=replacing)
+                earlier = [replace(v, document=v.document or before) for v in tables.get(key, ())]
+                keep = self.settings.keep_versions
+                retired += [Retired(v.prefix, now_text()) for v in earlier[keep:]]
+                tables[key] = (version, *earlier[:keep])
+            merged = self._merged_schema(schema, [t for t, _ in versions], before)
+            digest = put_document(self.store, merged, to_yaml(merged))
+            return _with_document(old.advanced(tables=tables, retired=tuple(retired)), schema.name, digest)
+
+        self.change(edit)
+
+    def _merged_schema(self, schema: Schema, tables: Sequence[Table], before: str | None) -> Schema:
+        if before is None:
+            return replace(schema, tables=tuple(tables))
+        old = get_document(self.store, before)
+        new = {table.name.lower(): table for table in tables}
+        kept = [new.pop(table.name.lower(), table) for table in old]
+        return replace(
+            old,
+            tables=(*kept, *new.values()),
+            description=schema.description or old.description,
+            utype=schema.utype or old.utype,
+        )
+
+    def replace_metadata(
+        self, schema: Schema, to_yaml: Callable[[Schema], str], *, expected: str | None = None
+    ) -> None:
+        """Publish new words for a schema; *expected* is the document they were edited from, to notice a lost race."""
+
+        def edit(old: Manifest) -> Manifest:
+            before = old.documents.get(schema.name.lower())
+            if before is None:
+                raise _no_schema(schema.name, old)
+            if expected is not None and before != expected:
+                raise Conflict(
+                    f"The metadata of {schema.name} changed while you were editing them.",
+                    next_step="Your text was kept; look at the new metadata and apply your changes again.",
+                )
+            digest = put_document(self.store, schema, to_yaml(schema))
+            return old if digest == before else _with_document(old.advanced(), schema.name, digest)
+
+        self.change(edit)
+
+    def drop(self, schema: str, table: str, to_yaml: Callable[[Schema], str]) -> Version:
+        """Take a table out of sight; its files go when no query can be using them. Gives the version that was shown."""
+        gone: list[Version] = []
+
+        def edit(old: Manifest) -> Manifest:
+            key = table_key(schema, table)
+            if key not in old.tables:
+                raise _no_table(schema, table, old)
+            gone.extend(old.tables[key])
+            retired = (*old.retired, *(Retired(v.prefix, now_text()) for v in gone))
+            tables = {name: versions for name, versions in old.tables.items() if name != key}
+            before = old.documents[schema.lower()]
+            document = get_document(self.store, before)
+            left = replace(document, tables=tuple(t for t in document if t.name.lower() != table.lower()))
+            left = replace(left, tables=tuple(_with_known_targets(left.tables)))
+            if not left.tables:
+                documents = {name: digest for name, digest in old.documents.items() if name != schema.lower()}
+                retired = (*retired, Retired(before, now_text()))
+                return old.advanced(tables=tables, retired=retired, documents=documents)
+            digest = put_document(self.store, left, to_yaml(left))
+            return _with_document(old.advanced(tables=tables, retired=retired), schema, digest)
+
+        self.change(edit)
+        return gone[0]
+
+    def rollback(self, schema: str, table: str, to_yaml: Callable[[Schema], str]) -> Version:
+        """Show the version before the current one again, with the metadata it had; doing it twice changes nothing."""
+        shown: list[Version] = []
+
+        def edit(old: Manifest) -> Manifest:
+            key = table_key(schema, table)
+            versions = old.tables.get(key)
+            if not versions:
+                raise _no_table(schema, table, old)
+            if len(versions) < 2:
+                raise Conflict(
+                    f"There is no earlier version of {schema}.{table} to go back to.",
+                    allowed="tables that were replaced while catalogs.keep_versions was at least 1",
+                    next_step="Publish the earlier data again with idac catalog replace.",
+                )
+            before = old.documents[schema.lower()]
+            current, previous, *rest = versions
+            shown.append(previous)
+            tables = {**old.tables, key: (previous, replace(current, document=before), *rest)}
+            document = get_document(self.store, before)
+            words = get_document(self.store, previous.document) if previous.document else document
+            earlier = {t.name.lower(): t for t in words}
+            merged = [earlier.get(t.name.lower(), t) if t.name.lower() == table.lower() else t for t in document]
+            restored = replace(document, tables=tuple(merged))
+            digest = put_document(self.store, restored, to_yaml(restored))
+            return _with_document(old.advanced(tables=tables), schema, digest)
+
+        self.change(edit)
+        return shown[0]
+
+    def sweep(self) -> list[str]:
+        """Remove what nothing has named for longer than ``version_grace_s``; gives the keys removed."""
+        oldest = datetime.now(UTC) - timedelta(seconds=self.settings.version_grace_s)
+        removed: list[str] = []
+
+        def edit(old: Manifest) -> Manifest:
+            due = [r for r in old.retired if datetime.fromisoformat(r.at) <= oldest]
+            named = {v.prefix for versions in old.tables.values() for v in versions}
+            named |= {*old.documents.values(), *(v.document for vs in old.tables.values() for v in vs if v.document)}
+            removed.extend(r.key for r in due if r.key not in named)
+            return (
+                old.advanced(retired=tuple(r for r in old.retired if r not in due or r.key in named))
+                if removed
+                else old
+            )
+
+        self.change(edit)
+        for key in removed:
+            self._remove(key)
+        return removed
+
+    def _remove(self, key: str) -> None:
+        if key.startswith(TABLES_FOLDER):
+            self.store.delete_prefix(f"{key}/")
+            return
+        for name in (yaml_key(key), json_key(key)):
+            self.store.delete(name)
+
+    def store_version(self, folder: Path, prefix: str) -> None:
+        """Move a staged version to its place in the store; nothing refers to it yet."""
+        target = self.store.local_path(prefix)
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            return
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            self.store.put_atomic(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
+
+
+def _with_document(manifest: Manifest, schema: str, digest: str) -> Manifest:
+    before = manifest.documents.get(schema.lower())
+    retired = manifest.retired if before in (None, digest) else (*manifest.retired, Retired(before, now_text()))
+    return replace(manifest, documents={**manifest.documents, schema.lower(): digest}, retired=retired)
+
+
+def _check_presence(name: str, present: bool, *, replacing: bool) -> None:
+    if present and not replacing:
+        raise Conflict(
+            f"The table {name} is published already.",
+            next_step=f"Use idac catalog replace to publish a new version of it, or idac catalog drop {name} first.",
+        )
+    if replacing and not present:
+        raise NotFound(
+            f"There is no table {name} to replace.", next_step="Use idac catalog add to publish a new table."
+        )
+
+
+def _no_table(schema: str, table: str, manifest: Manifest) -> NotFound:
+    known = ", ".join(sorted(manifest.tables)) or "none yet"
+    return NotFound(f"There is no table {schema}.{table}.", allowed=known, next_step="See idac catalog list.")
+
+
+def _no_schema(schema: str, manifest: Manifest) -> NotFound:
+    known = ", ".join(sorted(manifest.documents)) or "none yet"
+    return NotFound(f"There is no schema {schema}.", allowed=known, next_step="See idac catalog list.")
+
+
+def _physical_table(table: Table, version: Version) -> Table:
+    """*table* with what the files add: position and id columns, and that conditions on them are fast."""
+    fast = {version.ra_column, version.dec_column, version.id_column} - {None}
+    columns = tuple(replace(c, indexed=True) if c.name in fast and not c.indexed else c for c in table.columns)
+    return replace(
+        table,
+        columns=columns,
+        ra_column=version.ra_column,
+        dec_column=version.dec_column,
+        id_column=version.id_column,
+    )
+
+
+def _with_known_targets(tables: Sequence[Table]) -> list[Table]:
+    """*tables* without the foreign keys whose target is not among them: TAP_SCHEMA must not point at nothing."""
+    known = {table.name.lower() for table in tables}
+    return [
+        table
+        if all(key.target_table.lower() in known for key in table.foreign_keys)
+        else replace(table, foreign_keys=tuple(k for k in table.foreign_keys if k.target_table.lower() in known))
+        for table in tables
+    ]

@@ -1,0 +1,80 @@
+"""The ``catalogs`` section of dac.yaml: who may read which table, how tables are written, how long versions stay."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from idac.core.rights import ReadRule, RightsPolicy
+from idac.core.settings import Section
+
+
+class IngestSettings(Section):
+    """How ``idac catalog add`` and ``replace`` turn a source into a HATS catalogue."""
+
+    memory_gib: Annotated[float, Field(ge=0.5, le=4096)] = 4.0
+    """Memory that an ingest may use, in GiB; what does not fit is sorted on disk. 4 GiB suits a laptop; give a large
+    table on a large machine more, and it is sorted in memory alone."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Threads that sort and write. Default: the processors of the machine, at most 16."""
+
+    spill: Path | None = None
+    """Folder for rows that do not fit in memory, and for new versions on their way to an object store; needs about the
+    size of the table, uncompressed. Default: beside the new version, or the system's temporary folder."""
+
+    rows_per_file: Annotated[int, Field(ge=1_000, le=50_000_000)] = 1_000_000
+    """Rows above which a HEALPix pixel is divided into four files. With a million, files hold 200 000 to 1 000 000
+    rows, the range where both a cone and a scan are fastest; wide tables get fewer rows a file by themselves."""
+
+    row_group_rows: Annotated[int, Field(ge=1_024, le=1_000_000)] = 20_480
+    """Rows of a Parquet row group, the least that a query reads. Smaller makes cones over crowded fields faster and
+    scans slower."""
+
+    margin_arcsec: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """Width of the margin cache, in arcseconds: the largest radius at which LSDB cross-matches are complete; 0 leaves
+    the cache out. idac's own cross-matches do not depend on it."""
+
+    staging_lease_s: Annotated[int, Field(ge=60)] = 3600
+    """Seconds without a sign of life after which the unfinished work of a process on another machine is cleared away.
+    On the same machine a dead process is recognised at once."""
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or min(os.cpu_count() or 1, 16)
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.memory_gib * 2**30)
+
+
+class CatalogsSettings(Section):
+    """The archive's tables."""
+
+    read: dict[str, list[str]] = Field(default_factory=dict)
+    """Groups that may read a schema (``dp2``) or one of its tables (``dp2.Object``); ``public`` is everyone, an empty
+    list only administrators. A table's own rule replaces its schema's."""
+
+    default_read: list[str] = Field(default_factory=list)
+    """Groups that may read whatever ``read`` does not name. Empty, so that a forgotten rule hides data and never shows
+    it; a centre where all is public writes ``[public]``."""
+
+    ingest: IngestSettings = IngestSettings()
+
+    keep_versions: Annotated[int, Field(ge=0, le=100)] = 1
+    """Earlier versions of a table that ``replace`` keeps for ``rollback``. Each costs the disk space of the table."""
+
+    version_grace_s: Annotated[int, Field(ge=0)] = 6 * 3600
+    """Seconds for which the files of a version stay after nothing names it any more, so that running queries finish.
+    Make it longer than the longest query allowed."""
+
+    refresh_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    """Seconds between looks at the archive for something newly published; each costs one small read."""
+
+    def rights(self) -> RightsPolicy:
+        """The rules of this section as the policy that services ask."""
+        rules = {name.lower(): ReadRule.of(groups) for name, groups in self.read.items()}
+        return RightsPolicy(rules, ReadRule.of(self.default_read))
