@@ -73,7 +73,7 @@ def build_archive(
 
 
 def star_table(rows: int = 10_000, seed: int = 1, *, crowded_deg: float = 1.0) -> pa.Table:
-    """Made-up stars: half all over the sky, half in a field at RA 0 and one at the pole; ids, magnitudes, NULLs, names."""
+    """Made-up stars: half on the whole sky, half in fields at RA 0 and the pole; ids, magnitudes, NULLs, names."""
     rng = np.random.default_rng(seed)
     spread = rows // 2
     field_rows = (rows - spread) // 2

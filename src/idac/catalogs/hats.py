@@ -204,6 +204,7 @@ def write_margin(
 def write_id_index(
     root: Path,
     name: str,
+    primary: str,
     id_column: str,
     batches: Iterator[pa.RecordBatch],
     pixels: Sequence[Pixel],
@@ -240,6 +241,7 @@ def write_id_index(
         "obs_collection": name,
         "dataproduct_type": "index",
         "hats_nrows": sum(f.rows for f in files),
+        "hats_primary_table_url": primary,
         "hats_index_column": id_column,
         "hats_index_extra_column": HEALPIX_COLUMN,
     }

@@ -321,8 +321,7 @@ class Ingest:
             "hats_margin_threshold": margin,
         }
         hats.write_properties(root, properties)
-        if files:
-            collection |= {"all_margins": name, "default_margin": name}
+        collection |= {"all_margins": name, "default_margin": name}
         return [file for _, file in files]
 
     def _write_id_index(
@@ -343,6 +342,7 @@ class Ingest:
         files = hats.write_id_index(
             self._folder,
             name,
+            self._catalog,
             self._id.name,
             batches,
             pixels,
