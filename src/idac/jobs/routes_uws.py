@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
-import anyio
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
@@ -18,11 +14,11 @@ from idac.jobs.model import ACTIVE, Job, JobResult, NewJob, Phase, StoredFile
 from idac.jobs.service import JobService, new_job_id
 from idac.jobs.uws_xml import iso_time, job_xml, jobs_xml, parameters_xml, results_xml
 from idac.jobs.watch import PhaseWatch
-from idac.web.bodies import BodyLimits, read_parameters
+from idac.web.bodies import read_parameters
+from idac.web.context import WebContext
 from idac.web.faces import error_votable
 from idac.web.parameters import Parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of
-from idac.web.urls import PublicUrl
 
 #: UWS's own words in a request, which are no parameters of the job.
 _CONTROL = frozenset({"PHASE", "ACTION", "WAIT"})
@@ -47,25 +43,19 @@ class UwsRoutes:
         kind: JobKind,
         service: JobService,
         watch: PhaseWatch,
-        *,
-        urls: PublicUrl,
-        limits: BodyLimits,
-        spool: Path,
-        threads: anyio.CapacityLimiter,
+        web: WebContext,
     ) -> None:
         self._path = path
         self._kind = kind
         self._service = service
         self._watch = watch
-        self._urls = urls
-        self._limits = limits
-        self._spool = spool
-        self._threads = threads
+        self._web = web
+        self._in_thread = web.in_thread
 
-    def routes(self, max_body_bytes: int) -> list[PolicyRoute]:
+    def routes(self) -> list[PolicyRoute]:
         """All of UWS's addresses. Jobs are open to everyone here; the service asks whose they are."""
-        large = Policy("open", "text", max_body_bytes=max_body_bytes)
-        small = Policy("open", "text", max_body_bytes=self._limits.max_form_bytes)
+        large = Policy("open", "text", max_body_bytes=self._web.max_body_bytes)
+        small = Policy("open", "text", max_body_bytes=self._web.limits.max_form_bytes)
         job = f"{self._path}/{{job_id}}"
         return [
             PolicyRoute(self._path, self.list_jobs, methods=["GET"], policy=small),
@@ -100,12 +90,12 @@ class UwsRoutes:
                 self._kind.name, principal, phases=phases, after=_time("AFTER", after) if after else None, last=last
             )
         )
-        return _xml(jobs_xml(lines, self._urls.of(request, self._path)))
+        return _xml(jobs_xml(lines, self._web.urls.of(request, self._path)))
 
     async def create(self, request: Request) -> Response:
         """POST a new job; 303 to it. PHASE=RUN starts it in the same request."""
         principal = principal_of(request)
-        async with read_parameters(request, self._limits, self._spool) as parameters:
+        async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
             run = parameters.choice("PHASE", ["RUN"]) is not None
             job_id = new_job_id()
             run_id = parameters.text("RUNID")
@@ -130,7 +120,7 @@ class UwsRoutes:
     async def change(self, request: Request) -> Response:
         """POST to the job or one of its parts: PHASE, ACTION, DESTRUCTION, EXECUTIONDURATION or its parameters."""
         job = await self._job(request)
-        async with read_parameters(request, self._limits, self._spool) as parameters:
+        async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
             if parameters.choice("ACTION", ["DELETE"]):
                 await self._in_thread(lambda: self._service.delete(job))
                 return self._see(request)
@@ -237,14 +227,11 @@ class UwsRoutes:
         job_id = request.path_params["job_id"]
         return await self._in_thread(lambda: self._service.get(self._kind.name, job_id, principal))
 
-    async def _in_thread[T](self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
-
     def _job_url(self, request: Request, job_id: str) -> str:
-        return self._urls.of(request, f"{self._path}/{job_id}")
+        return self._web.urls.of(request, f"{self._path}/{job_id}")
 
     def _see(self, request: Request, job_id: str | None = None) -> Response:
-        url = self._job_url(request, job_id) if job_id else self._urls.of(request, self._path)
+        url = self._job_url(request, job_id) if job_id else self._web.urls.of(request, self._path)
         return Response(status_code=303, headers={"location": url})
 
 

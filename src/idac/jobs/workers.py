@@ -34,6 +34,8 @@ class Produced:
     chunks: Iterator[bytes]
     mime: str
     extension: str
+    #: Frees what the run holds; called once, whether the chunks were read or not.
+    close: Callable[[], None] = lambda: None
 
 
 class RunContext(Protocol):
@@ -213,6 +215,12 @@ class Workers:
 
     def _work(self, run: Run) -> None:
         produced = self._runners[run.job.kind].run(run.job, run)
+        try:
+            self._publish(run, produced)
+        finally:
+            produced.close()
+
+    def _publish(self, run: Run, produced: Produced) -> None:
         key = f"{run.job.folder}/{run.claim.attempt}/result.{produced.extension}"
         counted = _Counted(produced.chunks)
         try:

@@ -79,7 +79,9 @@ def error_response(error: Exception, request: Request, face: Face) -> Response:
         return Response(_error_page(shown), shown.status, headers, "text/html")
     if chosen in ("votable", "cone"):
         media_type = "application/x-votable+xml" if chosen == "votable" else "text/xml"
-        return Response(error_votable(shown.text, cone=chosen == "cone"), shown.status, headers, media_type)
+        # Simple Cone Search 2.3 has its errors inside an ordinary answer, and its clients read no other.
+        status = 200 if chosen == "cone" and shown.status == 400 else shown.status
+        return Response(error_votable(shown.text, cone=chosen == "cone"), status, headers, media_type)
     return Response(f"{shown.dali}: {shown.text}\n", shown.status, headers, "text/plain")
 
 
