@@ -26,11 +26,14 @@ def build_app(
     for route in routes:
         if not isinstance(route, PolicyRoute):
             raise TypeError(f"route {getattr(route, 'path', route)} has no policy")
-        for method in (route.methods or set()) - {"OPTIONS"}:
+        for method in sorted((route.methods or set()) - {"OPTIONS"}):
             if (route.path, method) in taken:
                 raise TypeError(f"two routes answer {method} {route.path}")
             taken.add((route.path, method))
     app = Starlette(routes=list(routes), lifespan=lifespan, exception_handlers={HTTPException: http_exception})
+    for route in routes:
+        # Only the first route of a path is asked for OPTIONS, and it must speak for all.
+        route.guard.methods = frozenset().union(*(r.methods or () for r in routes if r.path == route.path))
     app.router.redirect_slashes = False
     app.state.identify = identify
     return app

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from idac.core.errors import UserError
 
@@ -89,7 +90,7 @@ async def http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405, in our words and faces."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        allowed = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        allowed = ", ".join(_methods_at(request))
         response = error_response(
             MethodNotAllowed("This address does not take this method.", value=request.method, allowed=allowed or None),
             request,
@@ -103,6 +104,12 @@ async def http_exception(request: Request, error: Exception) -> Response:
         )
         return error_response(missing, request, "text")
     return error_response(error, request, "text")
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that some route of this path takes."""
+    here = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
 
 
 def error_json(error: UserError) -> dict[str, object]:

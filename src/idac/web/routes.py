@@ -56,7 +56,8 @@ class PolicyRoute(Route):
             raise TypeError(f"route {path} needs a Policy, not {policy!r}")
         super().__init__(path, endpoint, methods=[*methods, "OPTIONS"], name=name)
         self.policy = policy
-        self.app = Guard(self.app, policy, frozenset(self.methods or ()))
+        self.guard = Guard(self.app, policy, frozenset(self.methods or ()))
+        self.app = self.guard
 
 
 async def identify_nobody(_request: Request) -> Principal:
@@ -99,9 +100,18 @@ class Guard:
                 # broken transfer, never a short table that looks whole.
                 log.exception("answer broke off after it had begun", extra={"path": request.url.path})
                 return
-            with anyio.move_on_after(DRAIN_S):
-                await body.drain(DRAIN_BYTES)
-            await error_response(error, request, self.policy.face)(scope, receive, answer)
+            response = error_response(error, request, self.policy.face)
+            if not await self._drained(body, request):
+                response.headers["connection"] = "close"
+            await response(scope, receive, answer)
+
+    async def _drained(self, body: BoundedBody, request: Request) -> bool:
+        """Read the rest of a refused request; False where the client waits to be asked for it, or sends too much."""
+        if "expect" in request.headers and body.untouched:
+            return False
+        with anyio.move_on_after(DRAIN_S):
+            await body.drain(DRAIN_BYTES)
+        return body.ended
 
     async def _admit(self, request: Request) -> Principal:
         identify: Identify = getattr(request.app.state, "identify", identify_nobody)
@@ -162,7 +172,7 @@ class BoundedBody:
         self._receive = receive
         self._limit = limit
         self._read = 0
-        self._ended = False
+        self.ended = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
@@ -170,6 +180,10 @@ class BoundedBody:
         if self._read > self._limit:
             raise self._too_large(None)
         return message
+
+    @property
+    def untouched(self) -> bool:
+        return self._read == 0 and not self.ended
 
     def check_declared(self, content_length: str | None) -> None:
         """Refuse a body by its own declaration, before any of it is read."""
@@ -179,15 +193,15 @@ class BoundedBody:
     async def drain(self, limit: int) -> None:
         """Read on, holding nothing, to the end of the body or *limit* bytes."""
         end = self._read + limit
-        while not self._ended and self._read < end:
+        while not self.ended and self._read < end:
             self._note(await self._receive())
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
-            self._ended = True
+            self.ended = True
             return
         self._read += len(message.get("body", b""))
-        self._ended = not message.get("more_body", False)
+        self.ended = not message.get("more_body", False)
 
     def _too_large(self, declared: int | None) -> TooLarge:
         if self._limit == 0:
