@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from idac.catalogs.archive import Archive
 from idac.catalogs.ingest import IngestChoices
-from idac.catalogs.service import CatalogService, Rows
+from idac.catalogs.publishing import Publisher, Rows
 from idac.catalogs.settings import CatalogsSettings, IngestSettings
 from idac.core.database import open_database
 from idac.core.store import FolderStore
@@ -59,7 +59,7 @@ def publish(archive: Archive, name: str, table: pa.Table | TableData, *, replaci
         f"{short}.parquet",
         given.choices,
     )
-    CatalogService(archive).publish(Schema(schema, ()), [rows], replacing=replacing)
+    Publisher(archive).publish(Schema(schema, ()), [rows], replacing=replacing)
 
 
 def build_archive(

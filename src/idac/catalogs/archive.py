@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from idac.catalogs.snapshot import (
     Storage,
     TableEntry,
 )
+from idac.catalogs.staging import staging_folder
 from idac.catalogs.tap_schema import TAP_SCHEMA, tap_schema_entries
 from idac.core.database import Database
 from idac.core.errors import Conflict, NotFound
@@ -212,6 +214,11 @@ class Archive:
             utype=schema.utype or old.utype,
         )
 
+    def require_presence(self, schema: str, table: str, *, replacing: bool) -> None:
+        """Raise Conflict where a table to add is there already, NotFound where one to replace is not."""
+        present = table_key(schema, table) in self.manifest().tables
+        _check_presence(f"{schema}.{table}", present, replacing=replacing)
+
     def replace_metadata(
         self, schema: Schema, to_yaml: Callable[[Schema], str], *, expected: str | None = None
     ) -> None:
@@ -313,6 +320,18 @@ class Archive:
             return
         for name in (yaml_key(key), json_key(key)):
             self.store.delete(name)
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """A folder for versions in the making; see ``staging_folder``."""
+        return staging_folder(self.store, self.settings.ingest, self._discard_unpublished)
+
+    def _discard_unpublished(self, prefixes: list[str]) -> None:
+        manifest = self.manifest()
+        named = {v.prefix for versions in manifest.tables.values() for v in versions}
+        named |= {r.key for r in manifest.retired}
+        for prefix in prefixes:
+            if prefix not in named:
+                self._remove(prefix)
 
     def store_version(self, folder: Path, prefix: str) -> None:
         """Move a staged version to its place in the store; nothing refers to it yet."""

@@ -259,9 +259,15 @@ def _plain_schema(schema: Schema) -> dict[str, Any]:
             "@id": f"#{schema.name}",
             "description": schema.description,
             "votable:utype": schema.utype,
-            "tables": [_plain_table(table) for table in schema],
+            "tables": [_plain_table(_with_known_targets(table, schema)) for table in schema],
         }
     )
+
+
+def _with_known_targets(table: Table, schema: Schema) -> Table:
+    """*table* without keys to tables that the schema does not have (yet): Felis refuses those."""
+    names = {other.name for other in schema}
+    return replace(table, foreign_keys=tuple(k for k in table.foreign_keys if k.target_table in names))
 
 
 def _plain_table(table: Table) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,24 +21,46 @@ from idac.core.store import Store
 
 STAGING_FOLDER = "catalogs/staging"
 _OWNER = "owner.json"
+_MOVING = "moving.json"
+
+type Discard = Callable[[list[str]], None]
 
 
 @contextmanager
-def staging_folder(store: Store, settings: IngestSettings) -> Iterator[Path]:
+def staging_folder(store: Store, settings: IngestSettings, discard: Discard) -> Iterator[Path]:
     """A folder of one's own, gone at the end of the block however it ends; what dead owners left is cleared first.
 
     For a store in a folder it is inside the store, so that a finished version moves into place by one rename.
+    *discard* is given the prefixes that ``note_moves`` listed, and removes those that were never published.
     """
     base = staging_base(store, settings)
     base.mkdir(parents=True, exist_ok=True)
-    sweep_staging(base, settings.staging_lease_s)
+    sweep_staging(base, settings.staging_lease_s, discard)
     folder = base / f"{int(time.time()):x}-{secrets.token_hex(4)}"
     folder.mkdir()
     try:
         with _owned(folder, settings.staging_lease_s):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, discard)
+
+
+def note_moves(folder: Path, prefixes: Sequence[str]) -> None:
+    """Write down what is about to be moved into the store, so that a death on the way leaves nothing behind."""
+    with (folder / _MOVING).open("w", encoding="utf-8") as file:
+        json.dump(list(prefixes), file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _clear(folder: Path, discard: Discard) -> None:
+    try:
+        moved = json.loads((folder / _MOVING).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        moved = []
+    if moved:
+        discard(moved)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def staging_base(store: Store, settings: IngestSettings) -> Path:
@@ -69,12 +91,12 @@ def _keep_alive(path: Path, interval_s: float, stop: threading.Event) -> None:
         os.utime(path)
 
 
-def sweep_staging(base: Path, lease_s: int) -> list[str]:
+def sweep_staging(base: Path, lease_s: int, discard: Discard) -> list[str]:
     """Remove the folders whose owner is dead; gives their names."""
     removed = []
     for folder in sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []:
         if _is_abandoned(folder, lease_s):
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear(folder, discard)
             removed.append(folder.name)
     return removed
 
