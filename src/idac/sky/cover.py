@@ -1,0 +1,71 @@
+"""HEALPix covers of regions: few ranges of order-29 cells that hold everything inside, and little beside it."""
+
+from __future__ import annotations
+
+import cdshealpix.nested as nested
+import numpy as np
+import numpy.typing as npt
+from astropy import units as u
+from astropy.coordinates import Latitude, Longitude
+
+from idac.sky.healpix import MAX_ORDER, order_for_radius
+
+type Ranges = npt.NDArray[np.int64]
+
+#: The whole sky: twelve base cells.
+WHOLE_SKY: Ranges = np.array([[0, 12 << (2 * MAX_ORDER)]], dtype=np.int64)
+NOTHING: Ranges = np.empty((0, 2), dtype=np.int64)
+#: Below this angle a cover is no better than that of a circle of this radius: cells are 0.4 mas wide at order 29.
+_SMALLEST_DEG = 1e-6
+#: Orders below the one whose cells hold the whole region; each halves the rim that is covered for nothing.
+_FINER = 4
+
+
+def ranges_of(cells: npt.NDArray[np.uint64], orders: npt.NDArray[np.uint8]) -> Ranges:
+    """Sorted, disjoint, half-open ranges at order 29 of cells at mixed orders."""
+    shift = (2 * (MAX_ORDER - orders.astype(np.int64))).astype(np.int64)
+    low = cells.astype(np.int64) << shift
+    return merged(np.stack([low, (cells.astype(np.int64) + 1) << shift], axis=1))
+
+
+def merged(ranges: Ranges) -> Ranges:
+    """The union of ranges, sorted and disjoint."""
+    if len(ranges) < 2:
+        return ranges
+    ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ranges[:, 1])
+    starts = np.concatenate([[True], ranges[1:, 0] > reach[:-1]])
+    ends = np.concatenate([starts[1:], [True]])
+    return np.stack([ranges[starts, 0], reach[ends]], axis=1)
+
+
+def coarsened(ranges: Ranges, most: int) -> Ranges:
+    """At most *most* ranges that hold all of *ranges*: the smallest gaps are closed first."""
+    if len(ranges) <= most:
+        return ranges
+    gaps = ranges[1:, 0] - ranges[:-1, 1]
+    # The most - 1 widest gaps stay open.
+    kept = np.sort(np.argsort(gaps, kind="stable")[len(gaps) - (most - 1) :])
+    first = np.concatenate([[0], kept + 1])
+    last = np.concatenate([kept, [len(ranges) - 1]])
+    return np.stack([ranges[first, 0], ranges[last, 1]], axis=1)
+
+
+def circle_cover(ra_deg: float, dec_deg: float, radius_deg: float, most: int) -> Ranges:
+    """At most *most* ranges that hold the circle."""
+    if radius_deg >= 180:
+        return WHOLE_SKY
+    radius = max(radius_deg, _SMALLEST_DEG) * (1 + 1e-9)
+    order = min(MAX_ORDER, (order_for_radius(radius) if radius < 25 else 0) + _FINER)
+    cells, orders, _ = nested.cone_search(
+        Longitude(ra_deg % 360.0, u.deg), Latitude(dec_deg, u.deg), radius * u.deg, order, flat=False
+    )
+    return coarsened(ranges_of(cells, orders), most)
+
+
+def polygon_cover(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float, most: int) -> Ranges:
+    """At most *most* ranges that hold the polygon, whose circumscribed circle has *radius_deg*."""
+    order = min(MAX_ORDER, (order_for_radius(radius_deg) if radius_deg < 25 else 0) + _FINER + 1)
+    ra, dec = np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
+    cells, orders, _ = nested.polygon_search(Longitude(ra % 360.0, u.deg), Latitude(dec, u.deg), order, flat=False)
+    return coarsened(ranges_of(cells, orders), most)
