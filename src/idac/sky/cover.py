@@ -8,7 +8,8 @@ import numpy.typing as npt
 from astropy import units as u
 from astropy.coordinates import Latitude, Longitude
 
-from idac.sky.healpix import MAX_ORDER, order_for_radius
+from idac.sky.healpix import MAX_ORDER, healpix_center, order_for_radius
+from idac.sky.vectors import separation_deg
 
 type Ranges = npt.NDArray[np.int64]
 
@@ -17,6 +18,8 @@ WHOLE_SKY: Ranges = np.array([[0, 12 << (2 * MAX_ORDER)]], dtype=np.int64)
 NOTHING: Ranges = np.empty((0, 2), dtype=np.int64)
 #: Below this angle a cover is no better than that of a circle of this radius: cells are 0.4 mas wide at order 29.
 _SMALLEST_DEG = 1e-6
+#: Circles wider than this are covered cell by cell.
+_WIDE_DEG = 25.0
 #: Orders below the one whose cells hold the whole region; each halves the rim that is covered for nothing.
 _FINER = 4
 
@@ -53,19 +56,27 @@ def coarsened(ranges: Ranges, most: int) -> Ranges:
 
 def circle_cover(ra_deg: float, dec_deg: float, radius_deg: float, most: int) -> Ranges:
     """At most *most* ranges that hold the circle."""
-    if radius_deg >= 180:
-        return WHOLE_SKY
+    if radius_deg > _WIDE_DEG:
+        return coarsened(_wide_cover(ra_deg, dec_deg, radius_deg), most)
     radius = max(radius_deg, _SMALLEST_DEG) * (1 + 1e-9)
-    order = min(MAX_ORDER, (order_for_radius(radius) if radius < 25 else 0) + _FINER)
+    order = min(MAX_ORDER, order_for_radius(radius) + _FINER)
     cells, orders, _ = nested.cone_search(
         Longitude(ra_deg % 360.0, u.deg), Latitude(dec_deg, u.deg), radius * u.deg, order, flat=False
     )
     return coarsened(ranges_of(cells, orders), most)
 
 
+def _wide_cover(ra_deg: float, dec_deg: float, radius_deg: float) -> Ranges:
+    """Cover of a circle so wide that the search for cells round a cone misses some beyond its horizon."""
+    order, cell_radius_deg = 4, 4.0
+    cells = np.arange(12 << (2 * order), dtype=np.uint64)
+    near = separation_deg(*healpix_center(order, cells), ra_deg, dec_deg) <= radius_deg + cell_radius_deg
+    return ranges_of(cells[near], np.full(int(near.sum()), order, dtype=np.uint8))
+
+
 def polygon_cover(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float, most: int) -> Ranges:
     """At most *most* ranges that hold the polygon, whose circumscribed circle has *radius_deg*."""
-    order = min(MAX_ORDER, (order_for_radius(radius_deg) if radius_deg < 25 else 0) + _FINER + 1)
+    order = min(MAX_ORDER, order_for_radius(min(radius_deg, _WIDE_DEG)) + _FINER + 1)
     ra, dec = np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
     cells, orders, _ = nested.polygon_search(Longitude(ra % 360.0, u.deg), Latitude(dec, u.deg), order, flat=False)
     return coarsened(ranges_of(cells, orders), most)
