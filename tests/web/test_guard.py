@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from tests.services import http
+from tests.services.http_server import serving
 
 from idac.core.errors import BadParameter, BadQuery, Busy, Position
 from idac.core.principal import ANONYMOUS, Principal
 from idac.web.app import build_app
 from idac.web.bodies import BodyLimits, read_parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of
-from tests.services.http_server import serving
 
 OPEN = Policy("open", "votable", max_body_bytes=1000)
 LIMITS = BodyLimits(max_form_bytes=500, max_files=2)
@@ -107,55 +107,53 @@ def test_an_application_takes_no_two_routes_for_one_address() -> None:
 
 
 def test_anonymous_callers_reach_open_routes_alone(base: str) -> None:
-    assert httpx.get(f"{base}/hello").text == "hello anonymous"
-    refused = httpx.get(f"{base}/user")
+    assert http.get(f"{base}/hello").text == "hello anonymous"
+    refused = http.get(f"{base}/user")
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == 'Bearer realm="idac"'
-    assert refused.json()["error"]["message"] == (
-        "This address needs a log-in. Given: /user. Log in, or send a token."
-    )
+    assert refused.json()["error"]["message"] == ("This address needs a log-in. Given: /user. Log in, or send a token.")
 
 
 def test_a_user_is_no_administrator(base: str) -> None:
     headers = {"x-test-user": "ann"}
-    assert httpx.get(f"{base}/user", headers=headers).text == "hello ann"
-    refused = httpx.get(f"{base}/admin", headers=headers)
+    assert http.get(f"{base}/user", headers=headers).text == "hello ann"
+    refused = http.get(f"{base}/admin", headers=headers)
     assert refused.status_code == 403
     assert refused.json()["error"]["message"] == (
         "This address is for administrators. Given: caller ann. Allowed: administrators of this centre. "
         "Ask the operator."
     )
-    assert httpx.get(f"{base}/admin", headers={"x-test-user": "root"}).text == "hello root"
+    assert http.get(f"{base}/admin", headers={"x-test-user": "root"}).text == "hello root"
 
 
 def test_browsers_of_other_origins_may_read_open_answers(base: str) -> None:
     headers = {"origin": "https://elsewhere.org"}
-    assert httpx.get(f"{base}/hello", headers=headers).headers["access-control-allow-origin"] == "*"
-    assert httpx.get(f"{base}/refuse", headers=headers).headers["access-control-allow-origin"] == "*"
-    private = httpx.get(f"{base}/admin", headers={**headers, "x-test-user": "root"})
+    assert http.get(f"{base}/hello", headers=headers).headers["access-control-allow-origin"] == "*"
+    assert http.get(f"{base}/refuse", headers=headers).headers["access-control-allow-origin"] == "*"
+    private = http.get(f"{base}/admin", headers={**headers, "x-test-user": "root"})
     assert "access-control-allow-origin" not in private.headers
 
 
 def test_options_tells_what_is_allowed_and_runs_nothing(base: str) -> None:
-    answer = httpx.options(f"{base}/crash", headers={"origin": "https://elsewhere.org"})
+    answer = http.options(f"{base}/crash", headers={"origin": "https://elsewhere.org"})
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     assert answer.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
 
 
 def test_routes_of_one_path_answer_options_together(base: str) -> None:
-    assert httpx.options(f"{base}/split").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
-    assert httpx.put(f"{base}/split").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
+    assert http.options(f"{base}/split").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
+    assert http.put(f"{base}/split").headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
 def test_head_has_the_headers_of_get_and_no_body(base: str) -> None:
-    answer = httpx.head(f"{base}/hello")
+    answer = http.head(f"{base}/hello")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == str(len("hello anonymous"))
 
 
 def test_an_error_is_a_votable_to_a_client_that_asks_for_nothing(base: str) -> None:
-    answer = httpx.get(f"{base}/refuse")
+    answer = http.get(f"{base}/refuse")
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/x-votable+xml")
     assert (
         '<INFO name="QUERY_STATUS" value="ERROR">line 2, column 8: There is no column rra. Given: rra. '
@@ -165,19 +163,19 @@ def test_an_error_is_a_votable_to_a_client_that_asks_for_nothing(base: str) -> N
 
 def test_javas_default_accept_header_is_no_browser(base: str) -> None:
     java = {"accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}
-    assert httpx.get(f"{base}/refuse", headers=java).headers["content-type"] == "application/x-votable+xml"
+    assert http.get(f"{base}/refuse", headers=java).headers["content-type"] == "application/x-votable+xml"
 
 
 def test_a_person_sees_a_page(base: str) -> None:
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-    answer = httpx.get(f"{base}/refuse", headers=browser)
+    answer = http.get(f"{base}/refuse", headers=browser)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "<h1>There is no column rra.</h1>" in answer.text
     assert "<dt>Where</dt><dd>line 2, column 8</dd>" in answer.text
 
 
 def test_a_program_gets_json_with_the_parts_apart(base: str) -> None:
-    answer = httpx.get(f"{base}/refuse", headers={"accept": "application/json"})
+    answer = http.get(f"{base}/refuse", headers={"accept": "application/json"})
     assert answer.json() == {
         "error": {
             "code": "bad-query",
@@ -193,13 +191,13 @@ def test_a_program_gets_json_with_the_parts_apart(base: str) -> None:
 
 
 def test_a_cone_search_error_stands_in_an_ordinary_answer(base: str) -> None:
-    answer = httpx.get(f"{base}/cone")
+    answer = http.get(f"{base}/cone")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml; charset=utf-8")
     assert '<INFO ID="Error" name="Error" value="line 2, column 8: There is no column rra.' in answer.text
 
 
 def test_a_fault_shows_an_id_and_nothing_of_the_inside(base: str, caplog: pytest.LogCaptureFixture) -> None:
-    answer = httpx.get(f"{base}/crash")
+    answer = http.get(f"{base}/crash")
     assert answer.status_code == 500
     assert "secret" not in answer.text
     fault_id = answer.text.rstrip(".\n").rpartition(" ")[2]
@@ -212,17 +210,17 @@ def test_a_fault_shows_an_id_and_nothing_of_the_inside(base: str, caplog: pytest
 
 
 def test_a_busy_service_says_when_to_come_back(base: str) -> None:
-    answer = httpx.get(f"{base}/busy")
+    answer = http.get(f"{base}/busy")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_an_unknown_address_and_a_wrong_method_are_named(base: str) -> None:
-    missing = httpx.get(f"{base}/nowhere")
+    missing = http.get(f"{base}/nowhere")
     assert (missing.status_code, missing.text) == (
         404,
         "NotFoundFault: There is nothing at this address. Given: /nowhere. See / for what this centre offers.\n",
     )
-    wrong = httpx.delete(f"{base}/hello")
+    wrong = http.delete(f"{base}/hello")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert wrong.text == (
         "UsageFault: This address does not take this method. Given: DELETE. Allowed: GET, HEAD, OPTIONS.\n"
@@ -230,12 +228,12 @@ def test_an_unknown_address_and_a_wrong_method_are_named(base: str) -> None:
 
 
 def test_parameters_of_url_and_form_come_together(base: str) -> None:
-    answer = httpx.post(f"{base}/echo?a=1", data={"b": "é+ü", "a": "2"})
+    answer = http.post(f"{base}/echo?a=1", data={"b": "é+ü", "a": "2"})
     assert answer.text == "[('A', '1'), ('B', 'é+ü'), ('A', '2'), {}]"
 
 
 def test_files_of_a_multipart_form_lie_on_disk_until_the_answer(base: str, spool: Path) -> None:
-    answer = httpx.post(f"{base}/echo", data={"q": "1"}, files={"t": ("stars.csv", b"ra,dec\n1,2\n", "text/csv")})
+    answer = http.post(f"{base}/echo", data={"q": "1"}, files={"t": ("stars.csv", b"ra,dec\n1,2\n", "text/csv")})
     assert answer.text == "[('Q', '1'), {'t': 'stars.csv:ra,dec\\n1,2\\n'}]"
     assert list(spool.iterdir()) == []
 
@@ -243,7 +241,7 @@ def test_files_of_a_multipart_form_lie_on_disk_until_the_answer(base: str, spool
 def test_a_broken_multipart_form_is_refused(base: str, spool: Path) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     cut = b'--x\r\nContent-Disposition: form-data; name="t"; filename="a.csv"\r\n\r\nra,d'
-    answer = httpx.post(f"{base}/echo", content=cut, headers=headers)
+    answer = http.post(f"{base}/echo", content=cut, headers=headers)
     assert answer.status_code == 400
     assert "The multipart form can't be read. Given: it ends in the middle of a part." in answer.text
     assert list(spool.iterdir()) == []
@@ -258,7 +256,7 @@ def test_a_broken_multipart_form_is_refused(base: str, spool: Path) -> None:
     ],
 )
 def test_bodies_that_cannot_be_read_are_refused(base: str, content: bytes, content_type: str, words: str) -> None:
-    answer = httpx.post(f"{base}/echo", content=content, headers={"content-type": content_type})
+    answer = http.post(f"{base}/echo", content=content, headers={"content-type": content_type})
     assert answer.status_code == 400
     assert words in answer.text
 
@@ -266,14 +264,15 @@ def test_bodies_that_cannot_be_read_are_refused(base: str, content: bytes, conte
 def test_a_declared_body_over_the_limit_is_refused_unread(base: str) -> None:
     parts = urlsplit(base)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
-        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\nExpect: 100-continue\r\n\r\n")
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\nExpect: 100-continue\r\n\r\n"
+        connection.sendall(head)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"The request is too large. Given: 50000000 bytes. Allowed: 1000 bytes for this address." in answer
 
 
 def test_fields_over_the_limit_are_refused(base: str) -> None:
-    answer = httpx.post(f"{base}/echo", data={"q": "x" * 600})
+    answer = http.post(f"{base}/echo", data={"q": "x" * 600})
     assert answer.status_code == 413
     assert (
         "The request's parameters are too large. Given: more than 500 bytes. Allowed: 500 bytes of parameters "
@@ -291,7 +290,7 @@ def test_a_fifty_megabyte_query_is_refused_without_being_held(base: str) -> None
             sent += 1
             yield b"x" * 1_000_000
 
-    answer = httpx.post(
+    answer = http.post(
         f"{base}/echo", content=body(), headers={"content-type": "application/x-www-form-urlencoded"}, timeout=60
     )
     assert answer.status_code == 413
@@ -301,11 +300,9 @@ def test_a_fifty_megabyte_query_is_refused_without_being_held(base: str) -> None
 
 
 def test_a_get_takes_no_body_where_the_policy_has_none(base: str) -> None:
-    answer = httpx.request("GET", f"{base}/crash", content=b"x")
+    answer = http.request("GET", f"{base}/crash", content=b"x")
     assert answer.status_code == 413
-    assert answer.text == (
-        "UsageFault: This address takes no request body. Send parameters in the URL.\n"
-    )
+    assert answer.text == ("UsageFault: This address takes no request body. Send parameters in the URL.\n")
 
 
 def test_a_value_given_twice_is_refused_unless_it_is_the_same() -> None:
@@ -315,8 +312,7 @@ def test_a_value_given_twice_is_refused_unless_it_is_the_same() -> None:
     with pytest.raises(BadParameter) as caught:
         Parameters.of([("maxrec", "1"), ("MAXREC", "2")]).one("MAXREC")
     assert str(caught.value) == (
-        "MAXREC is given 2 times with different values. Given: '1', '2'. Allowed: one MAXREC. "
-        "Send the parameter once."
+        "MAXREC is given 2 times with different values. Given: '1', '2'. Allowed: one MAXREC. Send the parameter once."
     )
 
 

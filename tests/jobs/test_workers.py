@@ -1,0 +1,222 @@
+"""Workers: jobs run, stop when they are told to anywhere, and nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.jobs.jobs_fixture import ANN, Counting, new
+
+from idac.core.store import FolderStore
+from idac.jobs.model import Job, Phase
+from idac.jobs.service import JobService
+from idac.jobs.settings import JobsSettings
+from idac.jobs.store import JobStore
+from idac.jobs.sweeper import Sweeper
+from idac.jobs.workers import Workers
+
+SETTINGS = JobsSettings(workers=2, poll_s=0.02, lease_s=30)
+
+
+@pytest.fixture
+def kind() -> Iterator[Counting]:
+    made = Counting()
+    yield made
+    made.go.set()
+
+
+@pytest.fixture
+def workers(jobs: JobStore, results: FolderStore, kind: Counting) -> Iterator[Workers]:
+    made = Workers(jobs, results, {"count": kind}, SETTINGS)
+    made.start()
+    yield made
+    kind.go.set()
+    made.stop()
+
+
+@pytest.fixture
+def service(jobs: JobStore, results: FolderStore, workers: Workers) -> JobService:
+    return JobService(jobs, results, SETTINGS, workers.wake)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that other threads bring about; fails after a minute."""
+    pause = threading.Event()
+    for _ in range(6000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come about")
+
+
+def phase(jobs: JobStore, job_id: str) -> Phase | None:
+    return jobs.phases([job_id]).get(job_id)
+
+
+def test_a_job_runs_and_its_result_is_whole(
+    service: JobService, jobs: JobStore, results: FolderStore, kind: Counting
+) -> None:
+    service.create(new(N="4"), job_id="a", run=True)
+    until(lambda: phase(jobs, "a") == Phase.COMPLETED)
+    job = jobs.get("a")
+    assert job is not None
+    (result,) = job.results
+    assert (result.id, result.mime, result.size) == ("result", "text/plain", 8)
+    assert results.get(result.key) == b"0\n1\n2\n3\n"
+    assert result.sha256 == hashlib.sha256(b"0\n1\n2\n3\n").hexdigest()
+    assert kind.closed.is_set()
+
+
+def test_nothing_of_a_result_is_seen_before_it_is_whole(
+    service: JobService, jobs: JobStore, results: FolderStore, kind: Counting
+) -> None:
+    service.create(new(HOLD="1"), job_id="a", run=True)
+    assert kind.running.wait(60)
+    assert list(results.list("jobs")) == []
+    kind.go.set()
+    until(lambda: phase(jobs, "a") == Phase.COMPLETED)
+    assert [Path(item.key).name for item in results.list("jobs")] == ["result.txt"]
+
+
+def test_an_error_of_the_query_is_told_in_full(service: JobService, jobs: JobStore) -> None:
+    service.create(new(FAIL="1"), job_id="a", run=True)
+    until(lambda: phase(jobs, "a") == Phase.ERROR)
+    job = jobs.get("a")
+    assert job is not None
+    assert job.error is not None
+    assert (job.error.message, job.error.transient) == (
+        "There is no column rra. Given: rra. Did you mean ra?",
+        False,
+    )
+
+
+def test_a_fault_is_told_by_its_id_alone(service: JobService, jobs: JobStore) -> None:
+    service.create(new(CRASH="1"), job_id="a", run=True)
+    until(lambda: phase(jobs, "a") == Phase.ERROR)
+    job = jobs.get("a")
+    assert job is not None
+    assert job.error is not None
+    assert job.error.message.startswith("The service failed. Try again; if it happens again, send the operator the id ")
+    assert job.error.transient
+
+
+def test_progress_is_told_while_a_job_runs(service: JobService, jobs: JobStore, kind: Counting) -> None:
+    service.create(new(HOLD="1"), job_id="a", run=True)
+
+    def progressed() -> bool:
+        job = jobs.get("a")
+        return job is not None and (job.progress.fraction, job.progress.rows) == (0.5, 7)
+
+    until(progressed)
+    kind.go.set()
+
+
+def test_aborting_through_another_process_stops_the_work(
+    jobs: JobStore, service: JobService, results: FolderStore, kind: Counting
+) -> None:
+    elsewhere = JobService(jobs, results, SETTINGS)  # knows nothing of this process's workers
+    service.create(new(HOLD="1"), job_id="a", run=True)
+    assert kind.running.wait(60)
+    elsewhere.abort(elsewhere.get("count", "a", ANN))
+    assert kind.stopped.wait(60)
+    until(kind.closed.is_set)
+    assert phase(jobs, "a") == Phase.ABORTED
+    assert list(results.list("jobs")) == []
+
+
+def test_deleting_stops_the_work_and_leaves_nothing(
+    jobs: JobStore, service: JobService, results: FolderStore, kind: Counting
+) -> None:
+    service.create(new(HOLD="1"), job_id="a", run=True)
+    assert kind.running.wait(60)
+    service.delete(service.get("count", "a", ANN))
+    assert kind.stopped.wait(60)
+    until(kind.closed.is_set)
+    assert jobs.get("a") is None
+    assert list(results.list("jobs")) == []
+
+
+def test_a_job_over_its_time_is_aborted_and_says_why(jobs: JobStore, service: JobService, kind: Counting) -> None:
+    job = service.create(new(HOLD="1"), job_id="a", run=False)
+    jobs.set_execution_duration("a", 0)  # over at the first look
+    service.run(job)
+    until(lambda: phase(jobs, "a") == Phase.ABORTED)
+    ended = jobs.get("a")
+    assert ended is not None
+    assert ended.error is not None
+    assert ended.error.message == (
+        "The job ran longer than its execution duration. Given: 0 s. Ask for less, or set a longer executionduration "
+        "before starting it again."
+    )
+
+
+def test_a_stopping_process_gives_its_jobs_back(
+    jobs: JobStore, results: FolderStore, service: JobService, workers: Workers, kind: Counting
+) -> None:
+    service.create(new(HOLD="1"), job_id="a", run=True)
+    assert kind.running.wait(60)
+    workers.stop()
+    job = jobs.get("a")
+    assert job is not None
+    assert (job.phase, job.attempt) == (Phase.QUEUED, 0)
+    again = Counting()
+    again.go.set()
+    others = Workers(jobs, results, {"count": again}, SETTINGS)
+    others.start()
+    until(lambda: phase(jobs, "a") == Phase.COMPLETED)
+    others.stop()
+
+
+def test_no_more_jobs_run_at_once_than_there_are_workers(jobs: JobStore, service: JobService, kind: Counting) -> None:
+    for name in "abc":
+        service.create(new(HOLD="1"), job_id=name, run=True)
+    until(lambda: len(kind.runs) == 2)
+    assert sorted(p for p in jobs.phases(["a", "b", "c"]).values()) == [Phase.EXECUTING, Phase.EXECUTING, Phase.QUEUED]
+    kind.go.set()
+    until(lambda: set(jobs.phases(["a", "b", "c"]).values()) == {Phase.COMPLETED})
+
+
+def test_a_full_disk_fails_the_job_and_loses_nothing_else(jobs: JobStore, results: FolderStore) -> None:
+    class Full(Counting):
+        def run(self, job: Job, context: object) -> object:  # type: ignore[override]
+            raise OSError(28, "No space left on device", "/srv/secret")
+
+    workers = Workers(jobs, results, {"count": Full()}, SETTINGS)
+    JobService(jobs, results, SETTINGS).create(new(), job_id="a", run=True)
+    workers.start()
+    until(lambda: phase(jobs, "a") == Phase.ERROR)
+    workers.stop()
+    job = jobs.get("a")
+    assert job is not None
+    assert job.error is not None
+    assert job.error.message == (
+        "The result store has no room for this result. Ask for fewer rows or columns, delete old jobs, or tell the "
+        "operator."
+    )
+
+
+def test_the_sweeper_takes_results_and_job_away(jobs: JobStore, service: JobService, results: FolderStore) -> None:
+    service.create(new(), job_id="a", run=True)
+    until(lambda: phase(jobs, "a") == Phase.COMPLETED)
+    jobs.set_destruction("a", jobs.now() - timedelta(seconds=1))
+    assert Sweeper(jobs, results, SETTINGS).sweep() == 1
+    assert jobs.get("a") is None
+    assert list(results.list("jobs")) == []
+
+
+def test_the_sweeper_keeps_descriptions_where_the_centre_wants_them(
+    jobs: JobStore, service: JobService, results: FolderStore
+) -> None:
+    service.create(new(), job_id="a", run=True)
+    until(lambda: phase(jobs, "a") == Phase.COMPLETED)
+    jobs.set_destruction("a", jobs.now() - timedelta(seconds=1))
+    keeping = SETTINGS.model_copy(update={"archive_s": 60})
+    Sweeper(jobs, results, keeping).sweep()
+    job = jobs.get("a")
+    assert job is not None
+    assert (job.phase, job.results) == (Phase.ARCHIVED, ())
+    assert list(results.list("jobs")) == []
