@@ -93,7 +93,8 @@ def read_tokens(text: str) -> list[Token]:
         elif kind == "name":
             tokens.append(_delimited(text, found, at))
         at = match.end()
-    tokens.append(Token(Kind.END, "", "", end))
+    # An error at the end is shown where the text ends, not after the white space behind it.
+    tokens.append(Token(Kind.END, "", "", len(text.rstrip())))
     return tokens
 
 

@@ -11,8 +11,8 @@ from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
 from idac.core.errors import BadQuery
 from idac.core.principal import Principal
 from idac.core.rights import RightsPolicy
-from idac.query.adql.expressions import Expressions, kind_of, unit_of, widest
 from idac.query.adql import geometry as g
+from idac.query.adql.expressions import Expressions, kind_of, unit_of, widest
 from idac.query.adql.functions import Function
 from idac.query.adql.grouping import check_grouping
 from idac.query.adql.parser import parse_adql

@@ -1,0 +1,75 @@
+"""``idac adql check``: is this text valid ADQL, and does it fit the tables of this centre?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from idac.cli.main import Options
+from idac.cli.output import print_json
+from idac.core.errors import BadData, UserError
+from idac.core.principal import LOCAL_ADMIN
+from idac.query.adql.parser import parse_adql
+from idac.query.adql.resolve import resolve_query
+
+
+@click.group("adql")
+def command() -> None:
+    """Check ADQL text."""
+
+
+@command.command()
+@click.argument("file")
+@click.option(
+    "--grammar-only", is_flag=True, help="Check the grammar of ADQL 2.1 alone; needs no tables and no dac.yaml."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def check(options: Options, file: str, grammar_only: bool, as_json: bool) -> None:
+    """Check the query in FILE, or on standard input where FILE is -."""
+    text = _read(file)
+    try:
+        if grammar_only:
+            parse_adql(text)
+            columns = None
+        else:
+            # The archive and its libraries take half a second to import, which --grammar-only should not pay.
+            from idac.wiring.build import open_archive  # noqa: PLC0415
+
+            loaded = options.load()
+            snapshot = open_archive(loaded).snapshot()
+            resolved = resolve_query(text, snapshot, LOCAL_ADMIN, loaded.settings.catalogs.rights())
+            columns = [column.name for column in resolved.columns]
+    except UserError as error:
+        if not as_json and error.position is not None:
+            _point_at(text, error)
+        raise
+    if as_json:
+        print_json({"ok": True, "columns": columns})
+    else:
+        click.echo(
+            "This is valid ADQL 2.1." if columns is None else f"This is a valid query of {len(columns)} columns."
+        )
+
+
+def _read(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise BadData("The query can't be read.", value=f"{file}: {error.strerror}", allowed="a file, or -") from None
+    except UnicodeDecodeError:
+        raise BadData("The query is not UTF-8 text.", value=file) from None
+
+
+def _point_at(text: str, error: UserError) -> None:
+    """The line that an error is in, with a mark below the place."""
+    place = error.position
+    if place is None:
+        return
+    lines = text.splitlines() or [""]
+    line = lines[min(place.line, len(lines)) - 1]
+    start = max(0, place.column - 60)
+    click.echo(f"  {line[start : start + 100]}\n  {' ' * (place.column - 1 - start)}^", err=True)

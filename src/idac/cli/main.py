@@ -1,0 +1,103 @@
+"""The ``idac`` command. Each sub-command is a module of this folder, imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from idac import __version__
+from idac.cli.output import fail, report_fault
+from idac.core.errors import UserError
+
+if TYPE_CHECKING:
+    from idac.core.loading import Loaded
+    from idac.wiring.settings import DacSettings
+
+#: Sub-command to module and one line of help: ``idac --help`` imports none of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("idac.cli.init", "Write a commented dac.yaml into a new folder."),
+    "config": ("idac.cli.config", "Check or show the configuration, or print its JSON Schema."),
+    "catalog": ("idac.cli.catalog", "Publish, describe, replace and drop tables."),
+    "up": ("idac.cli.up", "Run this centre."),
+    "query": ("idac.cli.query", "Run an ADQL query on the archive."),
+    "explain": ("idac.cli.explain", "Show what a query will read, and how."),
+    "adql": ("idac.cli.adql", "Check ADQL text."),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was said before the sub-command."""
+
+    config: Path
+    environment: str | None
+    debug: bool
+
+    def load(self) -> Loaded[DacSettings]:
+        """The settings that --config and --env name."""
+        # Sections come from every part of the package; commands that need none must not pay for them.
+        from idac.core.loading import load_settings  # noqa: PLC0415
+        from idac.wiring.settings import DacSettings  # noqa: PLC0415
+
+        return load_settings(DacSettings, self.config, self.environment)
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="idac")
+@click.option("--config", type=click.Path(path_type=Path), default="dac.yaml", show_default=True, envvar="IDAC_CONFIG",
+              help="The configuration file.")  # fmt: skip
+@click.option("--env", "environment", envvar="IDAC_ENV", help="Overlay environments/NAME.yaml.", metavar="NAME")
+@click.option("--debug", is_flag=True, help="Show where an unexpected error arose.")
+@click.pass_context
+def group(ctx: click.Context, config: Path, environment: str | None, debug: bool) -> None:
+    """A Data Access Centre: publish tables, and serve them to astronomers' tools.
+
+    Begin with: idac init mydac && cd mydac && idac catalog add TABLE --name SCHEMA.TABLE && idac up
+    """
+    ctx.obj = Options(config, environment, debug)
+
+
+def main() -> None:
+    """Run the command line; ends the process with the exit code that docs/reference/exit-codes.md lists."""
+    logging.getLogger("idac").addHandler(logging.NullHandler())
+    debug = "--debug" in sys.argv
+    try:
+        result = group.main(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except UserError as error:
+        fail(error, as_json="--json" in sys.argv)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (| head); the interpreter must not complain of it either.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        report_fault(error)
+        sys.exit(70)

@@ -1,0 +1,80 @@
+"""dac.yaml as a whole: every part's section, and what belongs to no part."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from idac.catalogs.settings import CatalogsSettings
+from idac.core.secrets import SecretRef, SecretsSettings
+from idac.core.settings import Section
+from idac.core.store import StoreSettings
+from idac.jobs.settings import JobsSettings
+from idac.query.engines.duckdb.settings import DuckDBSettings
+from idac.query.settings import QuerySettings
+from idac.web.settings import ServerSettings
+
+type Part = Literal["query", "jobs"]
+
+
+class CentreSettings(Section):
+    """Who runs this centre: shown to people, and in the documents that clients read."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)] = "dac"
+    """Short name, in lower-case letters, digits and hyphens; part of identifiers."""
+
+    title: str = "Data Access Centre"
+    """Name for people."""
+
+    publisher: str = ""
+    """Institute that answers for the data."""
+
+    contact_email: str = ""
+    """Address for questions. Shown to everyone."""
+
+    authority: str = "org.example.dac"
+    """IVOA authority identifier, as registered; the default is for centres that are in no registry."""
+
+
+class ArchiveSettings(Section):
+    """Where published tables are."""
+
+    location: str = "./archive"
+    """A folder, relative to dac.yaml, or ``s3://bucket/prefix``. Every process of the centre reads it."""
+
+
+class ResultsSettings(Section):
+    """Where results of asynchronous queries and uploads wait."""
+
+    location: str = "./results"
+    """A folder, relative to dac.yaml, or ``s3://bucket/prefix``. A folder must be seen by all processes."""
+
+
+class StateSettings(Section):
+    """The state database: jobs, and later users and tokens."""
+
+    database: str | SecretRef = "sqlite:///state.db"
+    """``sqlite:///file`` (relative to dac.yaml) on one machine, ``postgresql://user:password@host/name`` where several
+    share it. A URL with a password belongs in a secret: ``{secret: state-database}``."""
+
+
+class DacSettings(Section):
+    """A Data Access Centre, in one file."""
+
+    centre: CentreSettings = CentreSettings()
+    parts: tuple[Part, ...] = ("query", "jobs")
+    """Parts that ``idac up`` runs: ``query`` answers requests, ``jobs`` works off asynchronous queries."""
+
+    server: ServerSettings = ServerSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    results: ResultsSettings = ResultsSettings()
+    state: StateSettings = StateSettings()
+    stores: dict[str, StoreSettings] = Field(default_factory=dict)
+    """How to reach S3 buckets, by bucket name."""
+
+    secrets: SecretsSettings = SecretsSettings()
+    catalogs: CatalogsSettings = CatalogsSettings()
+    query: QuerySettings = QuerySettings()
+    engine: DuckDBSettings = DuckDBSettings()
+    jobs: JobsSettings = JobsSettings()
