@@ -20,8 +20,10 @@ from idac.catalogs.settings import IngestSettings
 from idac.core.store import Store
 
 STAGING_FOLDER = "catalogs/staging"
-_OWNER = "owner.json"
 _MOVING = "moving.json"
+
+#: Longer than it takes to write a line.
+_WRITING_S = 60
 
 type Discard = Callable[[list[str]], None]
 
@@ -37,12 +39,12 @@ def staging_folder(store: Store, settings: IngestSettings, discard: Discard) -> 
     base.mkdir(parents=True, exist_ok=True)
     sweep_staging(base, settings.staging_lease_s, discard)
     folder = base / f"{int(time.time()):x}-{secrets.token_hex(4)}"
-    folder.mkdir()
-    try:
-        with _owned(folder, settings.staging_lease_s):
+    with _owned(_lock_of(folder), settings.staging_lease_s):
+        try:
+            folder.mkdir()
             yield folder
-    finally:
-        _clear(folder, discard)
+        finally:
+            _clear(folder, discard)
 
 
 def note_moves(folder: Path, prefixes: Sequence[str]) -> None:
@@ -68,10 +70,14 @@ def staging_base(store: Store, settings: IngestSettings) -> Path:
     return local or (settings.spill or Path(tempfile.gettempdir())) / "idac-staging"
 
 
+def _lock_of(folder: Path) -> Path:
+    """The file beside *folder* that its owner keeps locked; made before the folder, and removed after it."""
+    return folder.with_name(f"{folder.name}.owner")
+
+
 @contextmanager
-def _owned(folder: Path, lease_s: int) -> Iterator[None]:
-    """Hold the folder's lock, which the system frees when this process dies, and refresh its time for other hosts."""
-    path = folder / _OWNER
+def _owned(path: Path, lease_s: int) -> Iterator[None]:
+    """Hold the lock, which the system frees when this process dies, and refresh its file's time for other hosts."""
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
@@ -84,6 +90,7 @@ def _owned(folder: Path, lease_s: int) -> Iterator[None]:
         finally:
             stop.set()
             beat.join()
+            path.unlink(missing_ok=True)
 
 
 def _keep_alive(path: Path, interval_s: float, stop: threading.Event) -> None:
@@ -94,32 +101,25 @@ def _keep_alive(path: Path, interval_s: float, stop: threading.Event) -> None:
 def sweep_staging(base: Path, lease_s: int, discard: Discard) -> list[str]:
     """Remove the folders whose owner is dead; gives their names."""
     removed = []
-    for folder in sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []:
-        if _is_abandoned(folder, lease_s):
-            _clear(folder, discard)
-            removed.append(folder.name)
+    for lock in sorted(base.glob("*.owner")):
+        if _is_abandoned(lock, lease_s):
+            _clear(lock.with_suffix(""), discard)
+            lock.unlink(missing_ok=True)
+            removed.append(lock.stem)
     return removed
 
 
-def _is_abandoned(folder: Path, lease_s: int) -> bool:
-    path = folder / _OWNER
+def _is_abandoned(lock: Path, lease_s: int) -> bool:
     try:
-        with path.open("r+", encoding="utf-8") as file:
-            age_s = time.time() - path.stat().st_mtime
+        with lock.open("r+", encoding="utf-8") as file:
+            age_s = time.time() - lock.stat().st_mtime
             owner = _read_owner(file)
             if owner.get("host") == socket.gethostname():
-                return _lock_is_free(file)
-            return age_s > lease_s
+                return _is_free(file)
+            # Without a name its owner died while writing it, or is doing so at this very moment.
+            return age_s > (lease_s if owner else _WRITING_S) and _is_free(file)
     except FileNotFoundError:
-        # Killed between making the folder and its lock, or doing so at this very moment.
-        return _age_s(folder) > lease_s
-
-
-def _age_s(folder: Path) -> float:
-    try:
-        return time.time() - folder.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+        return False
 
 
 def _read_owner(file: IO[str]) -> dict[str, object]:
@@ -130,7 +130,7 @@ def _read_owner(file: IO[str]) -> dict[str, object]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _lock_is_free(file: IO[str]) -> bool:
+def _is_free(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
