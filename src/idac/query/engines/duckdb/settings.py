@@ -1,0 +1,47 @@
+"""The ``engine`` section of dac.yaml: how much of the machine queries may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from idac.core.settings import Section
+
+
+def _default_memory_gib() -> float:
+    """Half of the machine's memory: the other half is for the page cache, which scans live on."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1.0, round(total / 2 / 2**30, 1))
+
+
+class DuckDBSettings(Section):
+    """The embedded engine. Each query has a place of its own with its share of memory; no query sees another's."""
+
+    memory_gib: Annotated[float, Field(ge=0.5, le=4096)] = Field(default_factory=_default_memory_gib)
+    """Memory of all queries together, in GiB. Default: half of the machine's. Buffers of results come on top."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Processors that one heavy query may use. Default: all."""
+
+    interactive_places: Annotated[int, Field(ge=1, le=64)] = 4
+    """Small queries (cones, look-ups, TOP) that run at once. They have places of their own, so that heavy work never
+    makes them wait."""
+
+    heavy_places: Annotated[int, Field(ge=1, le=64)] = 2
+    """Large queries (scans, cross-matches) that run at once; each has an equal share of three quarters of the
+    memory."""
+
+    interactive_rows: Annotated[int, Field(ge=1)] = 3_000_000
+    """Rows to be read up to which a query counts as small."""
+
+    max_queued: Annotated[int, Field(ge=1)] = 1000
+    """Queries that may wait for a place before more are refused with 503."""
+
+    spill: Path | None = None
+    """Folder for what does not fit in memory. Default: a folder of the system's temporary one. Fast local disk pays."""
+
+    spill_gib: Annotated[float, Field(gt=0)] = 100.0
+    """Disk that one query may spill to, in GiB."""
