@@ -182,7 +182,7 @@ def _explain(
     if item["type"] == "missing":
         return BadConfiguration(f"{'.'.join(map(str, path))} is missing.", next_step="Add it.", position=position)
     value = None if isinstance(item.get("input"), dict | list) else item.get("input")
-    reason = str(item["msg"]).removeprefix("Value error, ")
+    reason = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").split(", unable to")[0]
     return BadConfiguration(
         f"{name} can't be used.", value=value, allowed=reason[:1].lower() + reason[1:], position=position
     )
