@@ -13,7 +13,7 @@ from idac.core.store import FolderStore
 from idac.jobs.store import JobStore, metadata
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_url")

@@ -14,9 +14,6 @@ import pytest
 from defusedxml.ElementTree import fromstring
 from starlette.applications import Starlette
 from starlette.requests import Request
-from tests.jobs.jobs_fixture import ANN, BEN, Counting
-from tests.services import http
-from tests.services.http_server import serving
 
 from idac.core.database import open_database
 from idac.core.principal import ANONYMOUS, Principal
@@ -30,6 +27,9 @@ from idac.jobs.workers import Workers
 from idac.web.app import build_app
 from idac.web.context import WebContext
 from idac.web.settings import ServerSettings
+from services import http
+from services.counting_jobs import ANN, BEN, Counting
+from services.http_server import serving
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -287,10 +287,10 @@ def test_ten_thousand_jobs_are_listed_by_one_small_query(served: Served) -> None
     from datetime import timedelta
 
     import sqlalchemy as sa
-    from tests.jobs.jobs_fixture import new
 
     from idac.jobs.model import Phase
     from idac.jobs.store import JOBS
+    from services.counting_jobs import new
 
     job = served.jobs.add(
         "first", new(), destruction=served.jobs.now() + timedelta(1), execution_duration_s=1, phase=Phase.COMPLETED

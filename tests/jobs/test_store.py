@@ -6,12 +6,12 @@ import threading
 from datetime import timedelta
 
 import pytest
-from tests.jobs.jobs_fixture import ANN, BEN, Clock, new
 
 from idac.core.database import Database
 from idac.core.principal import Principal
 from idac.jobs.model import Job, JobError, JobProgress, JobResult, Phase
 from idac.jobs.store import Claim, JobStore
+from services.counting_jobs import ANN, BEN, Clock, new
 
 KINDS = ("count",)
 RESULT = JobResult("result", "jobs/a/1/result.txt", "text/plain", "result.txt", 6, "ab")

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.jobs.jobs_fixture import Counting, new
-from tests.jobs.test_workers import until
 
 from idac.core.database import Database
 from idac.core.store import FolderStore
@@ -20,6 +18,8 @@ from idac.jobs.service import JobService
 from idac.jobs.settings import JobsSettings
 from idac.jobs.store import JobStore
 from idac.jobs.workers import Workers
+from services.counting_jobs import Counting, new
+from services.waiting import until
 
 SETTINGS = JobsSettings(workers=1, poll_s=0.02, lease_s=30, max_attempts=2)
 ROOT = Path(__file__).parents[2]

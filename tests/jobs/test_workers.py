@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.jobs.jobs_fixture import ANN, Counting, new
 
 from idac.core.store import FolderStore
 from idac.jobs.model import Job, Phase
@@ -18,6 +16,8 @@ from idac.jobs.settings import JobsSettings
 from idac.jobs.store import JobStore
 from idac.jobs.sweeper import Sweeper
 from idac.jobs.workers import Workers
+from services.counting_jobs import ANN, Counting, new
+from services.waiting import until
 
 SETTINGS = JobsSettings(workers=2, poll_s=0.02, lease_s=30)
 
@@ -41,16 +41,6 @@ def workers(jobs: JobStore, results: FolderStore, kind: Counting) -> Iterator[Wo
 @pytest.fixture
 def service(jobs: JobStore, results: FolderStore, workers: Workers) -> JobService:
     return JobService(jobs, results, SETTINGS, workers.wake)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that other threads bring about; fails after a minute."""
-    pause = threading.Event()
-    for _ in range(6000):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 def phase(jobs: JobStore, job_id: str) -> Phase | None:

@@ -11,14 +11,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tests.services import http
-from tests.services.http_server import serving
 
 from idac.core.errors import BadParameter, BadQuery, Busy, Position
 from idac.core.principal import ANONYMOUS, Principal
 from idac.web.app import build_app
 from idac.web.bodies import BodyLimits, read_parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of
+from services import http
+from services.http_server import serving
 
 OPEN = Policy("open", "votable", max_body_bytes=1000)
 LIMITS = BodyLimits(max_form_bytes=500, max_files=2)

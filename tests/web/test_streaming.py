@@ -13,13 +13,13 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
-from tests.services import http
-from tests.services.http_server import serving
 
 from idac.core.errors import BadQuery, Cancelled
 from idac.web.app import build_app
 from idac.web.routes import Policy, PolicyRoute
-from idac.web.streaming import StreamedAnswer, run_for_client, start_stream
+from idac.web.streaming import run_for_client, start_stream
+from services import http
+from services.http_server import serving
 
 OPEN = Policy("open", "text")
 
@@ -30,6 +30,7 @@ class Counted:
 
     breaks_after: int | None = None
     ends_after: int | None = None
+    chunk: bytes = b"x" * 1_000_000
     made: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -41,7 +42,7 @@ class Counted:
             if self.made == self.breaks_after:
                 raise BadQuery("Division by zero.")
             self.made += 1
-            yield b"x" * 1_000_000
+            yield self.chunk
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -61,15 +62,8 @@ class Scene:
         self.threads = anyio.CapacityLimiter(4)
 
     async def stream(self, _request: Request) -> Response:
-        first, rest = start_stream(self.work)
-        return StreamedAnswer(
-            self.work,
-            first,
-            rest,
-            media_type="text/plain",
-            headers={},
-            stall_timeout_s=self.stall_timeout_s,
-            limiter=self.threads,
+        return start_stream(self.work).response(
+            media_type="text/plain", headers={}, stall_timeout_s=self.stall_timeout_s, limiter=self.threads
         )
 
     async def compute(self, request: Request) -> Response:
@@ -94,6 +88,14 @@ def test_a_whole_answer_arrives_whole() -> None:
     with scene.serve() as url:  # type: ignore[attr-defined]
         assert len(http.get(f"{url}/stream").content) == 3_000_000
         assert scene.work.closed.wait(60)
+
+
+def test_a_small_answer_is_sent_at_once_with_its_length() -> None:
+    scene = Scene(Counted(ends_after=1, chunk=b"ra,dec\n"))
+    with scene.serve() as url:  # type: ignore[attr-defined]
+        answer = http.get(f"{url}/stream")
+    assert (answer.content, answer.headers["content-length"]) == (b"ra,dec\n", "7")
+    assert scene.work.closed.is_set()
 
 
 def test_an_error_before_the_first_byte_has_its_own_status() -> None:

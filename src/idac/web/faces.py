@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 from typing import ClassVar, Literal
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from idac.core.errors import UserError
+from idac.tables.writers.votable import error_document
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +130,11 @@ def error_json(error: UserError) -> dict[str, object]:
 
 def error_votable(text: str, *, cone: bool = False) -> bytes:
     """A VOTable that says ERROR as DALI 1.1 section 4.4 asks; with *cone* also as Simple Cone Search 2.3 does."""
-    cone_info = f'  <INFO ID="Error" name="Error" value={quoteattr(xml_text(text))}/>\n' if cone else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
-        f"{cone_info}"
-        '  <RESOURCE type="results">\n'
-        f'    <INFO name="QUERY_STATUS" value="ERROR">{escape(xml_text(text))}</INFO>\n'
-        "  </RESOURCE>\n"
-        "</VOTABLE>\n"
-    ).encode()
+    document = error_document(text)
+    if not cone:
+        return document
+    info = f'<INFO ID="Error" name="Error" value={quoteattr(xml_text(text))}/>\n'
+    return document.replace(b"<RESOURCE", info.encode() + b"<RESOURCE", 1)
 
 
 def xml_text(text: str) -> str:

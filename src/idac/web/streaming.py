@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -136,11 +138,59 @@ class StreamedAnswer(Response):
         self.work.close()
 
 
-def start_stream(work: Work) -> tuple[bytes, Iterator[bytes]]:
-    """The first chunk and the iterator over the others; closes *work* if there is no first chunk to be had."""
+@dataclass(frozen=True)
+class Started:
+    """The beginning of an answer: *rest* is None where *first* is all of it, and the work is closed already."""
+
+    work: Work
+    first: bytes
+    rest: Iterator[bytes] | None
+
+    def close(self) -> None:
+        if self.rest is not None:
+            self.work.cancel()
+            self.work.close()
+
+    def response(
+        self,
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        stall_timeout_s: float,
+        limiter: anyio.CapacityLimiter,
+    ) -> Response:
+        """The answer to send: a small one at once and with its length, a large one as it is made."""
+        if self.rest is None:
+            return Response(self.first, headers=headers, media_type=media_type)
+        return StreamedAnswer(
+            self.work,
+            self.first,
+            self.rest,
+            media_type=media_type,
+            headers=headers,
+            stall_timeout_s=stall_timeout_s,
+            limiter=limiter,
+        )
+
+
+def start_stream(work: Work, gather_bytes: int = 65536, gather_s: float = 0.25) -> Started:
+    """Begin an answer: gather its first bytes, for a moment, so that a small one is made in one go.
+
+    Whatever fails in this time still gets a status and an error face of its own. Closes *work* where it fails or ends.
+    """
     try:
         chunks = work.chunks()
-        return next(chunks, b""), chunks
+        parts: list[bytes] = []
+        size = 0
+        begun = time.monotonic()
+        while size < gather_bytes and (size == 0 or time.monotonic() - begun < gather_s):
+            chunk = next(chunks, None)
+            if chunk is None:
+                work.close()
+                return Started(work, b"".join(parts), None)
+            parts.append(chunk)
+            size += len(chunk)
+        return Started(work, b"".join(parts), chunks)
     except BaseException:
         work.close()
         raise

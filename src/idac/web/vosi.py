@@ -104,14 +104,22 @@ def capabilities_xml(capabilities: Sequence[Capability]) -> Document:
     return _document(root)
 
 
-def tableset_xml(schemas: Iterable[Schema], *, columns: bool) -> Document:
-    """The whole table set; without *columns* it is VOSI's ``detail=min``."""
+def tableset_xml(schemas: Iterable[Schema], *, columns: bool, esa_flags: bool = False) -> Document:
+    """The whole table set; without *columns* it is VOSI's ``detail=min``.
+
+    With *esa_flags* each column has the attribute of ESA's archives without which astroquery's TapPlus reads no table
+    set at all. It is in no published schema, so others must not get it.
+    """
     root = _root("vtm:tableset", "vtm", "vs")
+    if esa_flags:
+        root.set("xmlns:esatapplus", "http://esa.int/xml/EsaTapPlus")
     for schema in schemas:
         node = ET.SubElement(root, "schema")
         _texts(node, name=adql_name(schema.name), description=schema.description, utype=schema.utype)
         for table in schema:
             node.append(_table(table, "table", columns=columns))
+    for column in root.iter("column") if esa_flags else ():
+        column.set("esatapplus:flags", "")
     return _document(root)
 
 

@@ -1,0 +1,167 @@
+"""Queries, the one way: text → checked tree → engine → bytes in a format. TAP, cone search, jobs and the CLI use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
+from idac.core.principal import Principal
+from idac.query.engines.base import Engine, Explanation, Progress, QueryLimits, QueryStream
+from idac.query.resolved import ResolvedQuery
+from idac.query.settings import QuerySettings
+from idac.tables.formats import Format, ResultInfo
+from idac.tables.model import Column
+
+#: From ADQL to a checked query, for one picture of the archive and one caller; ``QueryCompiler.compile`` is one.
+type Compile = Callable[[str, CatalogSnapshot, Principal], ResolvedQuery]
+
+
+class SnapshotSource(Protocol):
+    """What is published now; ``catalogs.Archive`` is one."""
+
+    def snapshot(self) -> CatalogSnapshot: ...
+
+
+@dataclass(frozen=True)
+class QueryRequest:
+    """One query. *max_rows* None means the centre's default; *uploads* are its TAP_UPLOAD tables by name."""
+
+    adql: str
+    format: Format
+    timeout_s: float
+    max_rows: int | None = None
+    uploads: Mapping[str, TableEntry] = field(default_factory=dict)
+    infos: tuple[tuple[str, str, str], ...] = ()
+    #: Whether a failure after the first bytes is written in the format's own words, for an answer that is being sent;
+    #: a format without such words, and a result that is stored whole, let it through.
+    mark_errors: bool = False
+    #: Changes names and UCDs of the answer where a protocol prescribes them.
+    relabel: Callable[[Column], Column] | None = None
+
+
+class RunningQuery:
+    """A query whose first batch, or end, is known; ``chunks`` is its answer. Satisfies ``web.streaming.Work``."""
+
+    def __init__(
+        self,
+        request: QueryRequest,
+        columns: tuple[Column, ...],
+        stream: QueryStream | None,
+        on_close: Callable[[], None],
+        spool: Path | None = None,
+    ) -> None:
+        self.format = request.format
+        self.columns = columns
+        self._request = request
+        self._stream = stream
+        self._on_close = on_close
+        self._spool = spool
+        self._closed = False
+
+    @property
+    def overflowed(self) -> bool:
+        """True once rows were cut. MAXREC=0 always counts as cut (DALI 1.1 section 3.4.4)."""
+        return self._stream.overflowed if self._stream is not None else True
+
+    def chunks(self) -> Iterator[bytes]:
+        """The answer's bytes. Raises what the engine raises, at the point where it happened."""
+        info = ResultInfo(infos=self._request.infos, mark_errors=self._request.mark_errors, spool_folder=self._spool)
+        return iter(self.format.write(self.columns, self.batches(), info, lambda: self.overflowed))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The answer's rows, for callers that need no format."""
+        return iter(self._stream) if self._stream is not None else iter(())
+
+    def progress(self) -> Progress:
+        return self._stream.progress() if self._stream is not None else Progress(1.0, 0)
+
+    def cancel(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._stream is not None:
+                self._stream.close()
+        finally:
+            self._on_close()
+
+
+def _nothing() -> None:
+    return None
+
+
+class QueryService:
+    """Answers queries of anyone over what is published. Thread-safe.
+
+    *spool* is a scratch folder for formats that must know all rows before they write the first.
+    """
+
+    def __init__(
+        self,
+        archive: SnapshotSource,
+        engine: Engine,
+        compile_query: Compile,
+        settings: QuerySettings,
+        spool: Path | None = None,
+    ) -> None:
+        self.archive = archive
+        self.engine = engine
+        self.settings = settings
+        self._compile = compile_query
+        self._spool = spool
+
+    def compile(
+        self, adql: str, principal: Principal, uploads: Mapping[str, TableEntry] | None = None
+    ) -> ResolvedQuery:
+        """The checked query; BadQuery with line and column, or AccessDenied, for one that may not run."""
+        snapshot = self.archive.snapshot().with_uploads(uploads or {})
+        return self._compile(adql, snapshot, principal)
+
+    def run(
+        self,
+        request: QueryRequest,
+        principal: Principal,
+        *,
+        query_id: str,
+        owner: str | None = None,
+        on_close: Callable[[], None] = _nothing,
+    ) -> RunningQuery:
+        """Start a query and return when its first batch or its end is known. The caller closes what it gets.
+
+        *owner* is whom the engine's fair queue counts this query for, when that is not the principal's name: anonymous
+        callers share one name and differ by address. *on_close* runs once, also where starting fails.
+        """
+        try:
+            resolved = self.compile(request.adql, principal, request.uploads)
+            columns = tuple(map(request.relabel, resolved.columns)) if request.relabel else resolved.columns
+            limits = self.limits(request.max_rows, request.timeout_s)
+            if limits.max_rows == 0:
+                return RunningQuery(request, columns, None, on_close, self._spool)
+            stream = self.engine.run(resolved, limits, owner=owner or principal.name, query_id=query_id)
+        except BaseException:
+            on_close()
+            raise
+        return RunningQuery(request, columns, stream, on_close, self._spool)
+
+    def limits(self, max_rows: int | None, timeout_s: float) -> QueryLimits:
+        """The caller's wish within this centre's bounds."""
+        wanted = self.settings.default_max_rows if max_rows is None else max_rows
+        return QueryLimits(min(wanted, self.settings.max_rows), timeout_s)
+
+    def explain(self, adql: str, principal: Principal) -> Explanation:
+        """What running the query would read."""
+        limits = self.limits(None, self.settings.sync_timeout_s)
+        return self.engine.explain(self.compile(adql, principal), limits)
+
+    def cancel(self, query_id: str) -> None:
+        """Stop a query that is waiting or running in this process."""
+        self.engine.cancel(query_id)
