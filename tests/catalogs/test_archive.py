@@ -285,7 +285,7 @@ def test_a_kill_at_any_moment_leaves_the_old_table_or_the_new_one_whole(tmp_path
     assert rows_of(open_archive(whole)) == 2_000
     calls = int((whole / "calls").read_text())
     # The last calls are those that publish, so half of the kills go there.
-    early, late = np.linspace(2, calls - 30, 12), np.linspace(calls - 28, calls, 14)
+    early, late = np.linspace(2, calls - 30, 8), np.linspace(calls - 28, calls, 10)
     work = [(tmp_path / f"killed-{n}", n) for n in sorted({*early.astype(int).tolist(), *late.astype(int).tolist()})]
     for folder, _ in work:
         shutil.copytree(template, folder)

@@ -73,6 +73,7 @@ def read_felis(source: str | Path) -> Schema:
     text = _read_text(path) if path else str(source)
     name = path.name if path else None
     data = _load_yaml(text, name)
+    _require_known_types(data, text, name)
     try:
         if path:
             document = datamodel.Schema.from_uri(str(path), context=dict(_CONTEXT))
@@ -80,8 +81,14 @@ def read_felis(source: str | Path) -> Schema:
             document = datamodel.Schema.model_validate(data, context=dict(_CONTEXT))
     except ValidationError as error:
         raise _validation_error(error, text, name) from None
-    except ValueError as error:
-        raise BadData(f"{name or 'The Felis text'} is not a valid Felis schema: {_first_line(error)}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # The library's own validators stumble over parts that are missing or of another kind.
+        why = f"the key {error} is missing" if isinstance(error, KeyError) else _first_line(error)
+        raise BadData(
+            f"{name or 'The text'} is not a valid Felis schema: {why}.",
+            allowed="what https://felis.lsst.io describes",
+            next_step="Correct the schema and run the command again.",
+        ) from None
     return _schema(document)
 
 
@@ -119,6 +126,25 @@ def _load_yaml(text: str, name: str | None) -> Mapping[str, Any]:
             next_step="See https://felis.lsst.io for the form.",
         )
     return data
+
+
+def _require_known_types(data: Mapping[str, Any], text: str, name: str | None) -> None:
+    """The commonest slip, told with its place, which the library does not give for it."""
+    tables = data.get("tables")
+    for number, table in enumerate(tables if isinstance(tables, list) else []):
+        columns = table.get("columns") if isinstance(table, dict) else None
+        for place, column in enumerate(columns if isinstance(columns, list) else []):
+            given = column.get("datatype") if isinstance(column, dict) else None
+            if given is None or given in _VOTABLE_NAMES:
+                continue
+            near = difflib.get_close_matches(str(given), _VOTABLE_NAMES, 1)
+            raise BadData(
+                f"The column {column.get('name')} of {table.get('name')} has a datatype that Felis does not know.",
+                value=given,
+                allowed=", ".join(_VOTABLE_NAMES),
+                next_step=f"Did you mean {near[0]}?" if near else "Choose one of these.",
+                position=_position(text, ("tables", number, "columns", place, "datatype"), name),
+            )
 
 
 def _validation_error(error: ValidationError, text: str, name: str | None) -> UserError:
@@ -232,9 +258,16 @@ def _data_type(column: datamodel.Column) -> DataType:
     if felis == "timestamp":
         return DataType("char", arraysize or "*", xtype or "timestamp")
     if arraysize is None and (datatype in ("char", "unicodeChar") or felis == "binary"):
-        length = column.length
-        arraysize = "*" if length is None else str(length) if felis == "char" and length > 1 else f"{length}*"
+        arraysize = _text_size(felis, column.length)
     return DataType(datatype, arraysize, xtype)
+
+
+def _text_size(felis: str, length: int | None) -> str | None:
+    if length is None:
+        return "*"
+    if length == 1 and felis in ("char", "unicode"):
+        return None  # one character is a scalar (VOTable 1.5 section 2.2)
+    return str(length) if felis == "char" else f"{length}*"
 
 
 def write_felis(schema: Schema) -> str:

@@ -55,7 +55,7 @@ class Publisher:
 
     def __init__(self, archive: Archive, progress: Progress = silent) -> None:
         self.archive = archive
-        self._progress = progress
+        self.progress = progress
 
     def publish(self, schema: Schema, tables: Sequence[Rows], *, replacing: bool = False) -> list[Published]:
         """Ingest all *tables* and show them in one step, or none of them."""
@@ -88,7 +88,7 @@ class Publisher:
             version_id=version_id,
             prefix=version_prefix(table.schema, table.name, version_id),
             source=rows.source,
-            progress=self._progress,
+            progress=self.progress,
         )
         done = ingest.stage(rows.batches(ingest.batch_rows), rows.total)
         version = done.version
