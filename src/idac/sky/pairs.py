@@ -1,0 +1,92 @@
+"""Tests of one region against one position a row: columns of circles, of polygons, and of regions as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from idac.core.errors import BadParameter
+from idac.sky.region_text import parse_region
+from idac.sky.regions import Mask, Polygon, Region
+from idac.sky.vectors import Floats, half_angle_sin2
+
+
+def points_in_circles(
+    ra_deg: npt.ArrayLike,
+    dec_deg: npt.ArrayLike,
+    centre_ra_deg: npt.ArrayLike,
+    centre_dec_deg: npt.ArrayLike,
+    radius_deg: npt.ArrayLike,
+) -> Mask:
+    """Whether each position lies in the circle of its row; all arguments broadcast against each other."""
+    sin2 = half_angle_sin2(centre_ra_deg, centre_dec_deg, ra_deg, dec_deg)
+    radius = np.asarray(radius_deg, dtype=np.float64)
+    return np.asarray((sin2 <= np.sin(np.radians(radius) / 2) ** 2) & (radius >= 0), dtype=bool)
+
+
+def points_in_polygons(
+    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, values: Floats, offsets: npt.NDArray[np.int64]
+) -> Mask:
+    """Whether each position lies in the polygon of its row.
+
+    *values* are the corners of all rows, ra and dec in turn; row i has ``values[offsets[i]:offsets[i + 1]]``, as Arrow's
+    lists do. A row whose corners make no polygon has nothing inside.
+    """
+    rows = len(offsets) - 1
+    ra, dec = (np.broadcast_to(np.asarray(v, dtype=np.float64), (rows,)) for v in (ra_deg, dec_deg))
+    result = np.zeros(rows, dtype=bool)
+    for i in range(rows):
+        corners = values[offsets[i] : offsets[i + 1]]
+        polygon = polygon_or_none(corners)
+        if polygon is not None:
+            result[i] = polygon.contains(ra[i], dec[i])[0]
+    return result
+
+
+def polygon_or_none(corners: Floats) -> Polygon | None:
+    """The polygon with these corners, ra and dec in turn; None where they make none."""
+    if len(corners) < 6 or len(corners) % 2:
+        return None
+    try:
+        return Polygon(corners[::2], corners[1::2])
+    except BadParameter:
+        return None
+
+
+def region_or_none(text: str | None) -> Region | None:
+    """The region that a text describes; None for NULL and for what is no region: one bad row must not fail a query."""
+    if text is None:
+        return None
+    try:
+        return parse_region(text)
+    except BadParameter:
+        return None
+
+
+def by_region(
+    texts: Sequence[str | None], test: Callable[[Region, npt.NDArray[np.intp]], npt.NDArray[np.generic]], empty: object
+) -> npt.NDArray[np.generic]:
+    """*test* of each distinct region and the rows that have it, put together row by row; *empty* where there is none."""
+    rows_of: dict[str | None, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows_of.setdefault(text, []).append(row)
+    result: npt.NDArray[np.generic] | None = None
+    for text, rows in rows_of.items():
+        region = region_or_none(text)
+        if region is None:
+            continue
+        index = np.asarray(rows, dtype=np.intp)
+        values = np.asarray(test(region, index))
+        if result is None:
+            result = np.full(len(texts), empty, dtype=values.dtype)
+        result[index] = values
+    return result if result is not None else np.full(len(texts), empty)
+
+
+def points_in_region_texts(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, texts: Sequence[str | None]) -> Mask:
+    """Whether each position lies in the region that the text of its row describes."""
+    ra, dec = (np.broadcast_to(np.asarray(v, dtype=np.float64), (len(texts),)) for v in (ra_deg, dec_deg))
+    found = by_region(texts, lambda region, rows: region.contains(ra[rows], dec[rows]), False)
+    return np.asarray(found, dtype=bool)
