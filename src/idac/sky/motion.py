@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from idac.sky.vectors import Floats, positions, unit_vectors
 
-#: Astronomical unit in km x yr / s: turns a radial velocity and a parallax into a proper motion along the line of sight.
+#: Astronomical unit in km x yr / s: makes a radial velocity and a parallax a proper motion along the line of sight.
 _AU_KM_YR_PER_S = 4.740470446
 _MAS = np.radians(1 / 3.6e6)
 

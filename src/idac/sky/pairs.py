@@ -31,8 +31,8 @@ def points_in_polygons(
 ) -> Mask:
     """Whether each position lies in the polygon of its row.
 
-    *values* are the corners of all rows, ra and dec in turn; row i has ``values[offsets[i]:offsets[i + 1]]``, as Arrow's
-    lists do. A row whose corners make no polygon has nothing inside.
+    *values* are the corners of all rows, ra and dec in turn; row i has ``values[offsets[i]:offsets[i + 1]]``, as
+    Arrow's lists do. A row whose corners make no polygon has nothing inside.
     """
     rows = len(offsets) - 1
     ra, dec = (np.broadcast_to(np.asarray(v, dtype=np.float64), (rows,)) for v in (ra_deg, dec_deg))
@@ -68,7 +68,7 @@ def region_or_none(text: str | None) -> Region | None:
 def by_region(
     texts: Sequence[str | None], test: Callable[[Region, npt.NDArray[np.intp]], npt.NDArray[np.generic]], empty: object
 ) -> npt.NDArray[np.generic]:
-    """*test* of each distinct region and the rows that have it, put together row by row; *empty* where there is none."""
+    """*test* of each distinct region with the rows that have it, put together by row; *empty* where there is none."""
     rows_of: dict[str | None, list[int]] = {}
     for row, text in enumerate(texts):
         rows_of.setdefault(text, []).append(row)
