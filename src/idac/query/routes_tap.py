@@ -1,0 +1,201 @@
+"""TAP 1.1 over HTTP: sync, async, tables, capabilities, availability, examples."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idac.core.errors import NotFound, UserError
+from idac.core.principal import Principal
+from idac.jobs.routes_uws import UwsRoutes
+from idac.jobs.settings import JobsSettings
+from idac.query.capabilities import tap_capabilities
+from idac.query.examples import Example, examples_of, examples_page
+from idac.query.service import QueryRequest, QueryService
+from idac.query.tap_jobs import result_infos
+from idac.query.tap_request import TapRequest, parse_tap_request
+from idac.query.uploads import Uploads
+from idac.tables.names import adql_table_name
+from idac.web.bodies import read_parameters
+from idac.web.context import WebContext
+from idac.web.parameters import Parameters
+from idac.web.routes import Policy, PolicyRoute, principal_of
+from idac.web.streaming import Started, run_for_client, start_stream
+from idac.web.vosi import Document, availability_xml, capabilities_xml, table_xml, tableset_xml
+
+PATH = "/api/tap"
+
+
+class TapRoutes:
+    """TAP at *path*. *written* gives publishers' own examples; *uws* serves /async."""
+
+    def __init__(
+        self,
+        service: QueryService,
+        uploads: Uploads,
+        uws: UwsRoutes,
+        web: WebContext,
+        jobs: JobsSettings,
+        *,
+        path: str = PATH,
+        title: str = "Catalogue queries",
+        written: Callable[[], Iterable[Example]] = tuple,
+    ) -> None:
+        self._service = service
+        self._uploads = uploads
+        self._uws = uws
+        self._web = web
+        self._jobs = jobs
+        self._path = path
+        self._title = title
+        self._written = written
+        self._up_since = datetime.now(UTC)
+        self._documents: dict[str, Document] = {}
+        self._generation = ""
+
+    def routes(self) -> list[PolicyRoute]:
+        """Every address of the service; who may read what is decided by table, when the query is checked."""
+        answer = Policy("open", "votable", max_body_bytes=self._web.max_body_bytes)
+        page = Policy("open", "text")
+        path = self._path
+        return [
+            PolicyRoute(path, self.base, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/sync", self.sync, methods=["GET", "POST"], policy=answer),
+            PolicyRoute(f"{path}/tables", self.tables, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/tables/{{name:path}}", self.table, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/capabilities", self.capabilities, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/availability", self.availability, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/examples", self.examples, methods=["GET"], policy=page),
+            *self._uws.routes(),
+        ]
+
+    async def base(self, request: Request) -> Response:
+        """The base address answers nothing by itself; what it offers is said at /capabilities."""
+        return Response(status_code=303, headers={"location": self._web.urls.of(request, f"{self._path}/capabilities")})
+
+    async def sync(self, request: Request) -> Response:
+        """Run a query and stream its answer; the query stops when the client goes away."""
+        principal = principal_of(request)
+        async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
+            asked = parse_tap_request(parameters, self._service.settings.uploads)
+            query_id = f"sync-{secrets.token_hex(8)}"
+            start = partial(self._start, asked, parameters, principal, query_id, fair_owner(request, principal))
+            started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.threads)
+        return answer(started, self._web, asked)
+
+    def _start(
+        self, asked: TapRequest, parameters: Parameters, principal: Principal, query_id: str, owner: str
+    ) -> Started:
+        folder = self._uploads.new_folder() if asked.uploads else None
+        clean = partial(shutil.rmtree, folder, ignore_errors=True) if folder else _nothing
+        try:
+            tables = self._uploads.stage(asked.uploads, parameters.files, folder) if folder else {}
+        except BaseException:
+            clean()
+            raise
+        query = QueryRequest(
+            adql=asked.adql,
+            format=asked.format,
+            timeout_s=self._service.settings.sync_timeout_s,
+            max_rows=asked.max_rows,
+            uploads=tables,
+            infos=result_infos(asked),
+            mark_errors=True,
+        )
+        running = self._service.run(query, principal, query_id=query_id, owner=owner, on_close=clean)
+        return start_stream(running)
+
+    async def tables(self, request: Request) -> Response:
+        """VOSI tables; ``detail=min`` leaves the columns out, anything else tells all (VOSI 1.1 section 2.5)."""
+        detail = Parameters.of(request.query_params.multi_items()).choice("DETAIL", ["MIN", "MAX"]) or "MAX"
+        # astroquery's TapPlus sends no User-Agent with this request; nearly nobody else goes without.
+        esa = request.headers.get("user-agent", "astroquery/").startswith("astroquery/")
+        document = await self._web.in_thread(lambda: self._tableset(detail, esa))
+        return document.response(request)
+
+    def _tableset(self, detail: str, esa: bool) -> Document:
+        snapshot = self._service.archive.snapshot()
+        return self._document(
+            f"tables {detail} {esa}",
+            snapshot.generation,
+            lambda: tableset_xml(snapshot.schemas, columns=detail == "MAX", esa_flags=esa),
+        )
+
+    async def table(self, request: Request) -> Response:
+        """VOSI tables of one table, by its name as /tables shows it."""
+        name = request.path_params["name"]
+        document = await self._web.in_thread(lambda: self._table(name))
+        return document.response(request)
+
+    def _table(self, name: str) -> Document:
+        snapshot = self._service.archive.snapshot()
+        for schema in snapshot.schemas:
+            for table in schema:
+                shown = adql_table_name(table.schema, table.name)
+                if name.lower() in (shown.lower(), table.qualified_name.lower()):
+                    return self._document(f"table {shown}", snapshot.generation, partial(table_xml, table))
+        raise NotFound("There is no such table.", value=name, next_step="See the list of tables one level up.")
+
+    async def capabilities(self, request: Request) -> Response:
+        base = self._web.urls.of(request, self._path)
+        settings = self._service.settings
+        return capabilities_xml(tap_capabilities(base, settings, self._jobs, self._web.settings)).response(request)
+
+    async def availability(self, request: Request) -> Response:
+        """Whether the archive can be read now; never an error itself (VOSI 1.1 section 3)."""
+        try:
+            await self._web.in_thread(self._service.archive.snapshot)
+        except UserError as error:
+            return availability_xml(available=False, notes=[error.text]).response(request)
+        return availability_xml(available=True, up_since=self._up_since).response(request)
+
+    async def examples(self, request: Request) -> Response:
+        document = await self._web.in_thread(self._examples)
+        return document.response(request)
+
+    def _examples(self) -> Document:
+        snapshot = self._service.archive.snapshot()
+        return self._document(
+            "examples",
+            snapshot.generation,
+            lambda: examples_page(examples_of(snapshot, self._written()), f"{self._title}: examples"),
+        )
+
+    def _document(self, name: str, generation: str, make: Callable[[], Document]) -> Document:
+        """A page of the present generation, made once: a table set of thousands of columns costs seconds to build."""
+        if generation != self._generation:
+            self._documents, self._generation = {}, generation
+        documents = self._documents
+        if name not in documents:
+            documents[name] = make()
+        return documents[name]
+
+
+def answer(started: Started, web: WebContext, asked: TapRequest) -> Response:
+    """The HTTP answer with a query's result."""
+    return started.response(
+        media_type=asked.format.mime,
+        headers={
+            "content-disposition": f'inline; filename="result.{asked.format.extension}"',
+            "cache-control": "no-store",
+        },
+        stall_timeout_s=web.settings.stall_timeout_s,
+        limiter=web.threads,
+    )
+
+
+def fair_owner(request: Request, principal: Principal) -> str:
+    """Whom the engine's queue counts a query for: anonymous callers by address, or one would starve the others."""
+    if principal.kind != "anonymous" or request.client is None:
+        return principal.name
+    return f"{principal.name}@{request.client.host}"
+
+
+def _nothing() -> None:
+    return None

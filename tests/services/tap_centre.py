@@ -1,0 +1,92 @@
+"""A whole TAP service over an archive, behind a real server: state database, workers, uploads, results."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from idac.core.database import open_database
+from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
+from idac.core.store import FolderStore
+from idac.jobs.model import Phase
+from idac.jobs.routes_uws import UwsRoutes
+from idac.jobs.service import JobService
+from idac.jobs.settings import JobsSettings
+from idac.jobs.store import JobStore
+from idac.jobs.watch import PhaseWatch
+from idac.jobs.workers import Workers
+from idac.query.adql.compiler import QueryCompiler
+from idac.query.engines.base import Engine
+from idac.query.fetching import UriFetcher
+from idac.query.routes_cone import ConeRoutes
+from idac.query.routes_tap import TapRoutes
+from idac.query.service import QueryService, SnapshotSource
+from idac.query.settings import QuerySettings, UploadSettings
+from idac.query.tap_jobs import TapJobs
+from idac.query.uploads import Uploads
+from idac.web.app import build_app
+from idac.web.context import WebContext
+from idac.web.routes_health import HealthRoutes
+from idac.web.settings import ServerSettings
+from services.http_server import serving
+
+JOBS = JobsSettings(workers=2, poll_s=0.05)
+QUERY = QuerySettings(uploads=UploadSettings(allow_hosts=("127.0.0.1",)))
+OPEN_TO_ALL = RightsPolicy({}, ReadRule.of([PUBLIC]))
+
+
+@dataclass(frozen=True)
+class Centre:
+    url: str
+    service: QueryService
+    jobs: JobStore
+    spool: Path
+    results: FolderStore
+
+    @property
+    def tap(self) -> str:
+        return f"{self.url}/api/tap"
+
+
+@contextmanager
+def serving_tap(
+    folder: Path,
+    archive: SnapshotSource,
+    engine: Engine,
+    *,
+    rights: RightsPolicy = OPEN_TO_ALL,
+    query: QuerySettings = QUERY,
+    server: ServerSettings | None = None,
+) -> Iterator[Centre]:
+    """TAP and cone search over *archive* at a free port."""
+    web = WebContext(server or ServerSettings(), folder / "spool")
+    store = JobStore(open_database(f"sqlite:///{folder / 'jobs.db'}"))
+    results = FolderStore(folder / "results")
+    service = QueryService(archive, engine, QueryCompiler(rights).compile, query)
+    uploads = Uploads(query.uploads, UriFetcher(query.uploads), folder / "spool")
+    kind = TapJobs(service, uploads, results)
+    workers = Workers(store, results, {"tap": kind}, JOBS)
+    jobs = JobService(store, results, JOBS, workers.wake)
+
+    async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
+        return await web.in_thread(lambda: store.phases(ids))
+
+    uws = UwsRoutes("/api/tap/async", kind, jobs, PhaseWatch(read_phases, JOBS.poll_s), web)
+    routes = [
+        *TapRoutes(service, uploads, uws, web, JOBS).routes(),
+        *ConeRoutes(service, web).routes(),
+        *HealthRoutes({"archive": archive.snapshot}, web).routes(),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        workers.start()
+        yield
+        await web.in_thread(workers.stop)
+
+    with serving(build_app(routes, lifespan=lifespan)) as url:
+        yield Centre(url, service, store, folder / "spool", results)
