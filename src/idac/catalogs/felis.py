@@ -385,18 +385,16 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_for_felis(table: Table) -> tuple[Table, list[Gap]]:
-    """*table* without the units and UCDs that Felis refuses, each told as a gap, and what else is missing."""
+    """*table* without the units and UCDs that Felis refuses, each told as a gap."""
+    fitted = [_fit_column(column) for column in table.columns]
+    return replace(table, columns=tuple(c for c, _ in fitted)), [gap for _, lost in fitted for gap in lost]
+
+
+def missing_words(table: Table) -> list[Gap]:
+    """What a person would want to know of *table* and its metadata don't tell."""
     gaps = [] if table.description else [Gap(None, "the table has no description")]
-    columns = []
-    for column in table.columns:
-        column, lost = _fit_column(column)
-        gaps += lost
-        if not column.description:
-            gaps.append(Gap(column.name, "no description"))
-        if not column.ucd:
-            gaps.append(Gap(column.name, "no UCD"))
-        columns.append(column)
-    return replace(table, columns=tuple(columns)), gaps
+    gaps += [Gap(column.name, "no description") for column in table.columns if not column.description]
+    return gaps + [Gap(column.name, "no UCD") for column in table.columns if not column.ucd]
 
 
 def _fit_column(column: Column) -> tuple[Column, list[Gap]]:

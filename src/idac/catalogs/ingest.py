@@ -26,7 +26,9 @@ from idac.catalogs.settings import IngestSettings
 from idac.catalogs.sidecar import write_sidecars
 from idac.core.errors import BadData, ResourceExhausted
 from idac.tables.arrow import arrow_schema
-from idac.tables.model import Column, Table
+from idac.tables.model import LONG, Column, Table
+from idac.tables.writers.info import ResultInfo
+from idac.tables.writers.votable import fields_document
 
 #: Bounds of a row group and of a file in bytes before compression: a wide table gets fewer rows in each.
 _ROW_GROUP_BYTES = 64 << 20
@@ -38,6 +40,8 @@ _INDEX_GROUP_ROWS = 65_536
 _INDEX_FILE_ROWS = 20_000_000
 #: Values a column chunk may repeat before a dictionary no longer pays, as a share of its rows.
 _DICTIONARY_SHARE = 0.25
+
+_HEALPIX = Column(HEALPIX_COLUMN, LONG, ucd="pos.healpix", description="HEALPix index, nested, order 29")
 
 type Progress = Callable[[str, int, int | None], None]
 
@@ -130,28 +134,34 @@ class Ingest:
         prefix: str,
         source: str,
         progress: Progress,
-        votable: Callable[[Table], bytes] | None = None,
     ) -> None:
         self._choices = choices
         self._settings = settings
         self._folder = folder
         self._version_id, self._prefix, self._source = version_id, prefix, source
         self._progress = progress
-        self._votable = votable
         self._catalog = hats.folder_name(table.name)
         columns = tuple(c for c in table.columns if c.name != HEALPIX_COLUMN)
         positions = None if choices.no_positions else find_positions(columns, choices.ra, choices.dec)
         self._positions = positions
         self._check = self._position_check(positions)
-        if positions:
-            columns = tuple(replace(c, unit="deg") if c in positions else c for c in columns)
         named = choices.id or table.id_column
         self._id = require_column(columns, named, "id") if named else None
         if self._id is not None:
             _check_id_type(self._id)
+        columns = tuple(self._told(c) for c in columns)
         self._table = replace(table, columns=columns, primary_key=table.primary_key or self._primary_key())
         # Words travel in _common_metadata alone; repeated in every file they would outweigh a wide table's footers.
         self._schema = pa.schema([pa.field(f.name, f.type) for f in arrow_schema(columns)])
+
+    def _told(self, column: Column) -> Column:
+        """*column* with what its part in the table makes plain, where the source did not say it."""
+        if self._positions and column in self._positions:
+            axis = "ra" if column is self._positions[0] else "dec"
+            return replace(column, unit="deg", ucd=column.ucd or f"pos.eq.{axis};meta.main")
+        if self._id is not None and column == self._id:
+            return replace(column, ucd=column.ucd or "meta.id;meta.main")
+        return column
 
     def _primary_key(self) -> tuple[str, ...]:
         return (self._id.name,) if self._id else ()
@@ -264,7 +274,8 @@ class Ingest:
     def _write_catalog_metadata(self, files: list[tuple[Pixel, int]], written: hats.WrittenCatalog) -> None:
         root = self._folder / self._catalog
         hats.write_partition_info(root, files)
-        votable = self._votable(self._table) if self._votable else None
+        info = ResultInfo(description=self._table.description)
+        votable = fields_document([_HEALPIX, *self._table.columns], info).encode()
         hats.write_common_metadata(root, hats.with_healpix(self._schema), votable)
         shown = [c.name for c in self._table.columns if c.principal and " " not in c.name]
         properties = self._sky_properties("object") | {
@@ -422,7 +433,8 @@ class Ingest:
             healpix_column=HEALPIX_COLUMN if self._positions else None,
             margin_arcsec=margin,
         )
-        return Staged(self._folder, version, self._table, rejected)
+        table = replace(self._table, ra_column=ra, dec_column=dec, id_column=version.id_column)
+        return Staged(self._folder, version, table, rejected)
 
 
 class _Counter:

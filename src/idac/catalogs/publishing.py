@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from idac.catalogs.archive import TABLES_FOLDER, Archive
-from idac.catalogs.felis import Gap, fit_for_felis, write_felis
+from idac.catalogs.felis import Gap, fit_for_felis, missing_words, write_felis
 from idac.catalogs.hats import folder_name
 from idac.catalogs.ingest import Ingest, IngestChoices, Progress, Staged
 from idac.catalogs.staging import note_moves
@@ -79,7 +79,7 @@ class Publisher:
 
     def _stage(self, rows: Rows, folder: Path) -> tuple[Staged, Published]:
         version_id = secrets.token_hex(8)
-        table, gaps = fit_for_felis(rows.table)
+        table, lost = fit_for_felis(rows.table)
         ingest = Ingest(
             table,
             rows.choices,
@@ -92,6 +92,6 @@ class Publisher:
         )
         done = ingest.stage(rows.batches(ingest.batch_rows), rows.total)
         version = done.version
-        words = (*rows.gaps, *gaps)
+        words = (*rows.gaps, *lost, *missing_words(done.table))
         result = Published(done.table, version_id, version.rows, version.bytes, version.files, done.rejected, words)
         return done, result
