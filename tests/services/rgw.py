@@ -9,8 +9,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import obstore
 import pytest
 from obstore.store import S3Store
@@ -141,11 +140,8 @@ class _Cluster:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            return True
-        except OSError:
+            httpx.get(f"http://127.0.0.1:{self.port}/", timeout=5)
+        except httpx.TransportError:
             return False
         return True
 
@@ -192,6 +188,5 @@ def s3_bucket(s3_gateway: Gateway) -> Bucket:
         client_options={"allow_http": True},
     )
     # A signed PUT of the bucket's own path makes the bucket.
-    request = urllib.request.Request(obstore.sign(root, "PUT", "", timedelta(minutes=1)), method="PUT")
-    urllib.request.urlopen(request, timeout=60).close()
+    httpx.put(obstore.sign(root, "PUT", "", timedelta(minutes=1)), timeout=60).raise_for_status()
     return Bucket(s3_gateway, name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Buffer, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,16 +15,18 @@ from typing import IO, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 from pydantic import Field
 
-from idac.core.errors import BadConfiguration, NotFound, ResourceExhausted, StoreUnavailable
+from idac.core.errors import BadConfiguration, NotFound, ResourceExhausted, StoreUnavailable, UserError
 from idac.core.secrets import SecretRef, SecretSource
 from idac.core.settings import Section
 
 #: Parts of a multipart upload: a terabyte within S3's 10 000 parts, and a few fit in memory.
 PART_BYTES = 16 * 1024 * 1024
+#: What an open object reads ahead: few requests for a whole file, little waste for a footer.
+READ_AHEAD_BYTES = 2 * 1024 * 1024
 
 
 class StoreSettings(Section):
@@ -95,17 +98,21 @@ class Store(Protocol):
         """The object's file, where there is one on this machine."""
         ...
 
+    def duckdb_secret_sql(self, name: str = "store") -> str | None:
+        """The statement that lets DuckDB read this store's URLs; None where it needs none."""
+        ...
+
     def signed_url(self, key: str, expires_s: int) -> str | None:
         """A link that anyone may GET for that many seconds; None where the store can't make one."""
         ...
 
 
-def open_store(location: str, stores: Mapping[str, StoreSettings], secrets: SecretSource, folder: Path) -> Store:
+def open_store(location: str, stores: Mapping[str, StoreSettings], secret_source: SecretSource, folder: Path) -> Store:
     """The store at *location*: a path (relative to *folder*) or ``s3://bucket/prefix``.
 
     Raises BadConfiguration for any other kind of location, and where the bucket's settings or secrets are missing.
     """
-    if "://" not in location:
+    if location and "://" not in location:
         path = Path(location).expanduser()
         return FolderStore(path if path.is_absolute() else folder / path)
     parts = urlsplit(location)
@@ -117,26 +124,59 @@ def open_store(location: str, stores: Mapping[str, StoreSettings], secrets: Secr
             next_step="Correct the location in dac.yaml.",
         )
     settings = stores.get(parts.netloc, StoreSettings())
-    return S3BucketStore(parts.netloc, parts.path.strip("/"), settings, secrets)
+    return S3BucketStore(parts.netloc, parts.path.strip("/"), settings, secret_source)
 
 
 def _checked(key: str) -> str:
     """The key itself; a key that would leave the store is a fault of ours, not of a caller."""
     path = PurePosixPath(key)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    # A second spelling, such as a//b, would be one object in a folder and two in S3.
+    if path.is_absolute() or ".." in path.parts or not path.parts or str(path) != key:
         raise ValueError(f"not a key inside the store: {key!r}")
     return key
 
 
-def _chunks(source: bytes | Path | Iterable[bytes]) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        yield source
-    elif isinstance(source, Path):
-        with source.open("rb") as file:
-            while chunk := file.read(PART_BYTES):
+def _checked_prefix(prefix: str) -> str:
+    return _checked(prefix.removesuffix("/")) if prefix else ""
+
+
+class _Source:
+    """The chunks of what is being written; remembers whether it was they that failed, and not the store."""
+
+    def __init__(self, source: bytes | Path | Iterable[bytes]) -> None:
+        self._source = source
+        self.size = 0
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._chunks():
+                self.size += len(chunk)
                 yield chunk
-    else:
-        yield from source
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _chunks(self) -> Iterator[bytes]:
+        if isinstance(self._source, bytes):
+            yield self._source
+        elif isinstance(self._source, Path):
+            with self._source.open("rb") as file:
+                while chunk := file.read(PART_BYTES):
+                    yield chunk
+        else:
+            yield from self._source
+
+
+@contextmanager
+def _source_errors(source: _Source) -> Iterator[None]:
+    """Let a failure of the source out as it is, whatever the store made of it."""
+    try:
+        yield
+    except UserError:
+        if source.failure is not None:
+            raise source.failure from None
+        raise
 
 
 @contextmanager
@@ -175,8 +215,10 @@ class FolderStore:
         return self.root / _checked(key)
 
     def put_atomic(self, key: str, source: bytes | Path | Iterable[bytes]) -> int:
-        with _local_errors(key), _new_file(self._path(key)) as file:
-            return sum(file.write(chunk) for chunk in _chunks(source))
+        chunks = _Source(source)
+        with _source_errors(chunks), _local_errors(key), _new_file(self._path(key)) as file:
+            file.writelines(chunks)
+        return chunks.size
 
     def get(self, key: str) -> bytes:
         with _local_errors(key):
@@ -201,7 +243,7 @@ class FolderStore:
         return StoredObject(path.relative_to(self.root).as_posix(), status.st_size, modified, etag)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        top = self.root / _checked(prefix) if prefix else self.root
+        top = self.root / _checked_prefix(prefix)
         for folder, folders, files in os.walk(top):
             folders.sort()
             for name in sorted(files):
@@ -221,7 +263,7 @@ class FolderStore:
     def delete_prefix(self, prefix: str) -> int:
         count = sum(1 for _ in self.list(prefix))
         with _local_errors(prefix):
-            shutil.rmtree(self._path(prefix), ignore_errors=True)
+            shutil.rmtree(self._path(_checked_prefix(prefix)), onexc=_unless_gone)
         return count
 
     def open_input(self, key: str) -> BinaryIO:
@@ -234,6 +276,9 @@ class FolderStore:
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
 
+    def duckdb_secret_sql(self, name: str = "store") -> str | None:
+        return None
+
     def signed_url(self, key: str, expires_s: int) -> str | None:
         return None
 
@@ -241,21 +286,26 @@ class FolderStore:
 _TEMPORARY = ".new-"
 
 
+def _unless_gone(_function: object, _path: str, error: BaseException) -> None:
+    """Two processes may clear the same folder; what one has removed is no error to the other."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
     """A file that takes *target*'s name, in one step, when the block ends well, and is gone where it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+    # Not tempfile's: its files are for their owner alone, and here the operator's umask says who else may read.
+    path = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with path.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that their owner alone may read; catalogues are read by notebooks and LSDB too.
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
+        path.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
 
@@ -274,10 +324,17 @@ class S3BucketStore:
 
     is_local = False
 
-    def __init__(self, bucket: str, prefix: str, settings: StoreSettings, secrets: SecretSource) -> None:
+    def __init__(self, bucket: str, prefix: str, settings: StoreSettings, secret_source: SecretSource) -> None:
         self.bucket, self.prefix, self.settings = bucket, prefix, settings
-        key_id = secrets.read(settings.access_key_id) if settings.access_key_id else None
-        secret = secrets.read(settings.secret_access_key) if settings.secret_access_key else None
+        if (settings.access_key_id is None) != (settings.secret_access_key is None):
+            raise BadConfiguration(
+                "The store of a bucket has one key without the other.",
+                value=bucket,
+                allowed="both access_key_id and secret_access_key, or neither",
+                next_step="Correct stores in dac.yaml.",
+            )
+        key_id = secret_source.read(settings.access_key_id) if settings.access_key_id else None
+        secret = secret_source.read(settings.secret_access_key) if settings.secret_access_key else None
         self.credentials = (key_id, secret) if key_id and secret else None
         config: dict[str, object] = {
             "region": settings.region,
@@ -297,19 +354,12 @@ class S3BucketStore:
         )
 
     def put_atomic(self, key: str, source: bytes | Path | Iterable[bytes]) -> int:
-        size = 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for chunk in _chunks(source):
-                size += len(chunk)
-                yield chunk
-
-        with _remote_errors(key):
+        chunks = _Source(source)
+        with _source_errors(chunks), _remote_errors(key, writing=True):
             # Chunks go up as a multipart upload, which S3 shows only when it is completed.
-            data = source if isinstance(source, bytes) else counted()
+            data = source if isinstance(source, bytes) else iter(chunks)
             obstore.put(self._store, _checked(key), data, chunk_size=PART_BYTES, max_concurrency=4)
-        return len(source) if isinstance(source, bytes) else size
+        return len(source) if isinstance(source, bytes) else chunks.size
 
     def get(self, key: str) -> bytes:
         with _remote_errors(key):
@@ -325,7 +375,7 @@ class S3BucketStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with _remote_errors(prefix):
-            for page in obstore.list(self._store, prefix or None):
+            for page in obstore.list(self._store, _checked_prefix(prefix) or None):
                 yield from map(_described, page)
 
     def delete(self, key: str) -> None:
@@ -343,8 +393,7 @@ class S3BucketStore:
         return len(keys)
 
     def open_input(self, key: str) -> BinaryIO:
-        with _remote_errors(key):
-            return obstore.open_reader(self._store, _checked(key), buffer_size=PART_BYTES)  # type: ignore[return-value]
+        return io.BufferedReader(_ObjectReader(self, key, self.head(key).size), READ_AHEAD_BYTES)
 
     def url(self, key: str) -> str:
         path = f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)
@@ -353,9 +402,58 @@ class S3BucketStore:
     def local_path(self, key: str) -> Path | None:
         return None
 
+    def duckdb_secret_sql(self, name: str = "store") -> str:
+        """The statement that lets DuckDB read this store's objects by their URL, and no others."""
+        settings = self.settings
+        options = {"SCOPE": f"s3://{self.bucket}/{self.prefix}", "REGION": settings.region}
+        options["URL_STYLE"] = "path" if settings.path_style else "vhost"
+        if self.credentials:
+            options |= {"KEY_ID": self.credentials[0], "SECRET": self.credentials[1]}
+        if settings.endpoint:
+            endpoint = urlsplit(settings.endpoint)
+            options |= {"ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/")}
+            options |= {"USE_SSL": "false"} if endpoint.scheme == "http" else {}
+        values = ", ".join(f"{option} {_sql_text(value)}" for option, value in options.items())
+        return f"CREATE OR REPLACE SECRET {name} (TYPE s3, {values})"
+
     def signed_url(self, key: str, expires_s: int) -> str | None:
         with _remote_errors(key):
             return obstore.sign(self._store, "GET", _checked(key), timedelta(seconds=expires_s))
+
+
+def _sql_text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+class _ObjectReader(io.RawIOBase):
+    """An object as a raw file of ranges; BufferedReader over it reads ahead."""
+
+    def __init__(self, store: S3BucketStore, key: str, size: int) -> None:
+        self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        length = min(len(view), self._size - self._at)
+        if length <= 0:
+            return 0
+        data = self._store.read_range(self._key, self._at, length)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def _described(meta: Mapping[str, object]) -> StoredObject:
@@ -369,10 +467,19 @@ def _described(meta: Mapping[str, object]) -> StoredObject:
 
 
 @contextmanager
-def _remote_errors(key: str) -> Iterator[None]:
+def _remote_errors(key: str, *, writing: bool = False) -> Iterator[None]:
+    """What the S3 library raises, in this family's terms. Nothing can be missing for a write but the bucket itself."""
     try:
         yield
-    except (NotFoundError, FileNotFoundError):
+    except (NotFoundError, FileNotFoundError) as error:
+        if writing:
+            raise _unavailable() from error
         raise _missing(key) from None
     except (BaseError, OSError) as error:
+        # A listing that is refused arrives as a general error which tells its status in words alone.
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "status code: 403" in str(error):
+            raise StoreUnavailable(
+                "The store of this centre refuses our credentials.",
+                next_step="Tell the operator: the keys of this bucket are wrong or lack a right.",
+            ) from error
         raise _unavailable() from error
