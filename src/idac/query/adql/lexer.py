@@ -42,6 +42,8 @@ _PATTERN = re.compile(
     re.VERBOSE,
 )
 
+_NAME_TAIL = re.compile(r"[A-Za-z0-9_]{0,40}")
+
 #: Characters that other dialects give a meaning, and what ADQL has instead.
 _FOREIGN = {
     "`": 'Write names that need quoting in double quotes, like "name".',
@@ -102,7 +104,7 @@ def _number(text: str, found: str, at: int, end: int) -> Token:
     if end < len(text) and (text[end].isalpha() or text[end] == "_"):
         raise BadQuery(
             "A number runs into a name.",
-            value=re.match(r"\w+", text[at:]).group(),  # type: ignore[union-attr]  # it begins with a digit
+            value=found + _NAME_TAIL.match(text, end).group(),  # type: ignore[union-attr]  # it may match nothing
             allowed="decimal numbers such as 12, 1.5 or 1e-3",
             next_step="Names that begin with a digit are written in double quotes.",
             position=position_of(text, at),
