@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +21,24 @@ from sqlalchemy.pool import NullPool
 from idac.core.errors import BadConfiguration, StoreUnavailable
 
 #: How long a statement waits for another process's lock before it gives up.
-LOCK_TIMEOUT_S = 30
+LOCK_TIMEOUT_S: float = 30.0
 _SQLITE_AWAY = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
     }
+)
+
+
+_versions = sa.Table(
+    "schema_versions",
+    sa.MetaData(),
+    sa.Column("part", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
 )
 
 
@@ -67,21 +77,39 @@ class Database:
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """Keep every other process that asks for *name* out of the block; freed by the system if this process dies.
+        """Keep every other thread and process that asks for *name* out of the block; freed if this process dies.
 
-        SQLite has one write lock for the whole database, so the block should be short there.
+        The database itself stays free: readers and writers go on, the block's own too.
+        """
+        if self.is_sqlite:
+            # A lock of SQLite's own would stop every writer of the database for as long as the block takes.
+            with _locked_file(Path(f"{self.engine.url.database}.{name}.lock")):
+                yield
+        else:
+            with self.begin() as connection:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key(name))))
+                yield
+
+    def create(self, metadata: sa.MetaData, part: str = "state", version: int = 1) -> None:
+        """Make the tables of *metadata* that are not there yet, once, however many processes start together.
+
+        Raises BadConfiguration where *part*'s tables were made with another *version* of their layout.
         """
         with self.begin() as connection:
             if not self.is_sqlite:
-                key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-            yield
-
-    def create(self, metadata: sa.MetaData) -> None:
-        """Make the tables of *metadata* that are not there yet, once, however many processes start together."""
-        with self.begin() as connection:
-            if not self.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x1DAC)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key("schema"))))
+            _versions.metadata.create_all(connection)
+            query = sa.select(_versions.c.version).where(_versions.c.part == part)
+            found = connection.execute(query).scalar_one_or_none()
+            if found is None:
+                connection.execute(sa.insert(_versions).values(part=part, version=version))
+            elif found != version:
+                raise BadConfiguration(
+                    "The state database was made by another version of idac.",
+                    value=f"{part}, version {found}",
+                    allowed=f"version {version}",
+                    next_step="Use the idac that made it, or name a new database in state.database.",
+                )
             metadata.create_all(connection)
 
     def close(self) -> None:
@@ -95,17 +123,17 @@ def open_database(url: str, folder: Path | None = None) -> Database:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise _bad_url() from None
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-        arguments: dict[str, Any] = {"connect_timeout": 10, "options": f"-c lock_timeout={LOCK_TIMEOUT_S * 1000}"}
+        arguments: dict[str, Any] = {"connect_timeout": 10, "options": f"-c lock_timeout={int(LOCK_TIMEOUT_S * 1000)}"}
         return Database(sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=arguments))
     if parsed.drivername != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise _bad_url(parsed.drivername)
     path = Path(parsed.database)
     path = path if path.is_absolute() or folder is None else folder / path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(path)
     # Opening an SQLite file costs little, and a connection that is not kept can't hold a stale lock or a deleted file.
     engine = sa.create_engine(
         parsed.set(database=str(path)),
@@ -114,6 +142,51 @@ def open_database(url: str, folder: Path | None = None) -> Database:
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return Database(engine)
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty database that its owner alone may read; SQLite gives its journals the same mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise BadConfiguration(
+            "The state database's file can't be made.",
+            value=f"{path.name}: {error.strerror}",
+            next_step="Correct state.database in dac.yaml, or the permissions of its folder.",
+        ) from None
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Hold the lock of *path*, which the system lets go when the process ends however it ends."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unavailable() from error
+    try:
+        _wait_for_lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait_for_lock(handle: int) -> None:
+    end = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise _unavailable() from error
+            time.sleep(0.02)  # flock can wait for ever or not at all
+        else:
+            return
+
+
+def _lock_key(name: str) -> int:
+    """The 64-bit number that PostgreSQL knows a lock by."""
+    return int.from_bytes(hashlib.sha256(f"idac {name}".encode()).digest()[:8], signed=True)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -141,6 +214,15 @@ def _as_unavailable() -> Iterator[None]:
     except sa.exc.TimeoutError as error:
         raise _unavailable() from error
     except DBAPIError as error:
+        if _sqlite_code(error.orig) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise StoreUnavailable(
+                "The file of the state database is no SQLite database, or is damaged.",
+                next_step="Tell the operator: state.database must name another file, or this one be restored.",
+            ) from error
+        if _sqlite_code(error.orig) == sqlite3.SQLITE_FULL:
+            raise StoreUnavailable(
+                "The disk of the state database is full.", next_step="Tell the operator to make room, and try again."
+            ) from error
         if error.connection_invalidated or _is_away(error.orig):
             raise _unavailable() from error
         raise
@@ -148,10 +230,12 @@ def _as_unavailable() -> Iterator[None]:
 
 def _is_away(error: BaseException | None) -> bool:
     """True where the database is locked or can't be reached, and false where the statement is at fault."""
-    if isinstance(error, sqlite3.Error):
-        # Extended codes keep the primary one in their low byte (https://sqlite.org/rescode.html).
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
-    return isinstance(error, psycopg.OperationalError)
+    return _sqlite_code(error) in _SQLITE_AWAY or isinstance(error, psycopg.OperationalError)
+
+
+def _sqlite_code(error: BaseException | None) -> int:
+    # Extended codes keep the primary one in their low byte (https://sqlite.org/rescode.html).
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _unavailable() -> StoreUnavailable:
