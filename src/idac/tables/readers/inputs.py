@@ -22,9 +22,18 @@ _SPOOL_IN_MEMORY = 8 * 2**20
 class ByteStream(io.RawIOBase):
     """A forward stream of an input's bytes, unpacked; ``read(n)`` gives n bytes unless the input ends."""
 
-    def __init__(self, raw: BinaryIO, limits: ReadLimits, *, owned: bool, can_seek: bool = False) -> None:
+    def __init__(
+        self,
+        raw: BinaryIO,
+        limits: ReadLimits,
+        *,
+        owned: bool,
+        can_seek: bool = False,
+        under: BinaryIO | None = None,
+    ) -> None:
         super().__init__()
         self._raw = raw
+        self._under = under
         self._limits = limits
         self._owned = owned
         self._can_seek = can_seek
@@ -88,6 +97,8 @@ class ByteStream(io.RawIOBase):
     def close(self) -> None:
         if self._owned and not self.closed:
             self._raw.close()
+            if self._under is not None:
+                self._under.close()
         super().close()
 
 
@@ -123,7 +134,9 @@ class Input:
             return ByteStream(self._spooled, self.limits, owned=False, can_seek=True)
         raw, owned = self._open_raw()
         if self.is_gzip:
-            return ByteStream(cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb")), self.limits, owned=owned)
+            unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb"))
+            # GzipFile leaves open what it was given.
+            return ByteStream(unpacked, self.limits, owned=owned, under=raw)
         return ByteStream(raw, self.limits, owned=owned, can_seek=self.is_seekable)
 
     def random(self) -> BinaryIO:
