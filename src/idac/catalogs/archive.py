@@ -231,7 +231,7 @@ class Archive:
             if expected is not None and before != expected:
                 raise Conflict(
                     f"The metadata of {schema.name} changed while you were editing them.",
-                    next_step="Your text was kept; look at the new metadata and apply your changes again.",
+                    next_step="Look at the new metadata and apply your changes again.",
                 )
             digest = put_document(self.store, schema, to_yaml(schema))
             return old if digest == before else _with_document(old.advanced(), schema.name, digest)

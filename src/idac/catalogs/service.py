@@ -169,9 +169,9 @@ class CatalogService(Publisher):
             note_moves(staging, [prefix])
             self.archive.store_version(folder, prefix)
             self.archive.publish(schema, [(table, version)], to_yaml=write_felis, replacing=replacing)
-        return Published(
-            table, version_id, version.rows, version.bytes, version.files, 0, (*extra, *lost, *missing_words(table))
-        )
+        shown = replace(table, ra_column=version.ra_column, dec_column=version.dec_column, id_column=id_column)
+        told = (*extra, *lost, *missing_words(table))
+        return Published(shown, version_id, version.rows, version.bytes, version.files, 0, told)
 
     # -- a whole schema ----------------------------------------------------------------------------------------------
 
@@ -350,8 +350,8 @@ def _edited_schema(published: Schema, edited: Schema) -> tuple[Schema, list[Gap]
                 next_step=f"Put it back, or take the table down with idac catalog drop {table.qualified_name}.",
             )
         bare = replace(table, columns=tuple(_bare(c) for c in table.columns), description=None, utype=None)
-        merged, lost = _apply_words(bare, words)
-        forgotten = [g.column for g in lost if g.column]
+        merged, left_out = _apply_words(bare, words)
+        forgotten = [g.column for g in left_out if g.column]
         if forgotten:
             raise BadData(
                 f"The edited metadata leave out columns of {table.name}.",

@@ -19,7 +19,7 @@ from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import TableEntry
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table, progress
-from idac.core.errors import BadParameter
+from idac.core.errors import BadParameter, UserError
 from idac.core.secrets import open_secrets
 from idac.core.store import Store, open_store
 from idac.wiring.build import open_archive
@@ -185,12 +185,27 @@ def edit_metadata(options: Options, schema: str, source: Path | None, as_json: b
             if after is None or after == before:
                 click.echo("Nothing was changed.")
                 return
-            gaps = service.edit_metadata(schema, after, before=before)
+            with _kept(after, schema):
+                gaps = service.edit_metadata(schema, after, before=before)
     if as_json:
         print_json({"schema": schema, "gaps": _plain_gaps(gaps)})
     else:
         click.echo(f"The metadata of {schema} are published.")
         _show_gaps(gaps)
+
+
+@contextmanager
+def _kept(text: str, schema: str) -> Iterator[None]:
+    """Write what was typed to a file where it can't be published, so that no work is lost."""
+    try:
+        yield
+    except UserError:
+        path = Path(f"{schema}-edited.yaml")
+        path.write_text(text, encoding="utf-8")
+        click.echo(
+            f"Your text was kept in {path}; use it with idac catalog edit-metadata {schema} --from {path}", err=True
+        )
+        raise
 
 
 @command.command()
