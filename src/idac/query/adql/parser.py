@@ -376,11 +376,12 @@ class _Parser(TokenStream):
         return None
 
     def membership(self, left: exp.Expr) -> exp.Expr:
+        at = self.token.at
         self.expect_symbol("(", "after IN")
         if self.at_word("SELECT", "WITH") or self.opens_query():
             query = self.query()
             self.expect_symbol(")", "after the query of IN")
-            return exp.In(this=left, query=exp.Subquery(this=query))
+            return exp.In(this=left, query=_at(exp.Subquery(this=query), at))
         values = self.separated(self.value)
         self.expect_symbol(")", "after the values of IN")
         return exp.In(this=left, expressions=values)

@@ -149,6 +149,8 @@ def nearest(name: str, names: Sequence[str], show: Callable[[str], str] = adql_n
     """A sentence that names the closest of *names*, for the end of an error; None where none is close."""
     lower = {n.lower(): n for n in names}
     close = process.extract(name.lower(), list(lower), limit=3, score_cutoff=60)
+    # A good match needs no company.
+    close = [match for match in close if match[1] > close[0][1] - 10]
     if not close:
         return None
     return f"Did you mean {' or '.join(show(lower[match]) for match, _, _ in close)}?"
