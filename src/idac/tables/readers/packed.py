@@ -65,15 +65,23 @@ def fixed_texts(matrix: NDArray[np.uint8], mask: Mask = None, *, empty_is_null: 
     rows, width = matrix.shape
     if width == 0 or rows == 0:
         return pa.nulls(rows, pa.string())
-    ends = matrix == 0
-    if ends.any():
-        matrix = np.where(np.logical_or.accumulate(ends, axis=1), np.uint8(_BLANK), matrix)
+    matrix = _blank_behind_nul(np.ascontiguousarray(matrix))
     filled = matrix != _BLANK
     lengths = np.where(filled.any(axis=1), width - filled[:, ::-1].argmax(axis=1), 0)
     data = matrix.reshape(-1) if lengths.min() == width else matrix[np.arange(width) < lengths[:, None]]
     if empty_is_null:
         mask = either(mask, lengths == 0)
     return _texts(data, lengths, mask)
+
+
+def _blank_behind_nul(matrix: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """*matrix* with blanks from each row's first NUL on. Hardly ever does anything but NULs follow a NUL."""
+    ends = matrix == 0
+    if not ends.any():
+        return matrix
+    if (ends[:, :-1] & (matrix[:, 1:] > _BLANK)).any():
+        ends = np.logical_or.accumulate(ends, axis=1)
+    return np.where(ends, np.uint8(_BLANK), matrix)
 
 
 def varying_texts(

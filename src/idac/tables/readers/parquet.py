@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idac.core.errors import BadData
@@ -65,7 +66,9 @@ class ParquetSource(TableSource):
                 size += _unpacked_size(other.metadata)
         self._row_bytes = max(1, size // max(1, rows))
         self._hive = _hive_columns(files, self._schema.names)
-        own = tuple(column_from_arrow(field) for field in self._schema)
+        self._masks = _astropy_masks(self._schema)
+        own = tuple(column_from_arrow(f) for f in self._schema if f.name not in self._masks.values())
+        self._own = len(own)
         info = TableInfo((*own, *self._hive), rows=rows)
         super().__init__(_with_metadata(info, self._schema, source), source.limits)
 
@@ -74,11 +77,12 @@ class ParquetSource(TableSource):
         row = 1
         for file in self._files:
             with self._open(file) as opened, arrow_errors(_KIND, file.label):
-                if not any(index < len(self._schema) for index in chosen):
+                if not any(index < self._own for index in chosen):
                     sizes = _split(opened.metadata.num_rows, step)
                     batches = (_empty_batch(count) for count in sizes)
                 else:
-                    wanted = [self._schema.names[i] for i in chosen if i < len(self._schema)]
+                    wanted = [self.columns[i].name for i in chosen if i < self._own]
+                    wanted += [self._masks[name] for name in wanted if name in self._masks]
                     batches = opened.iter_batches(step, columns=wanted)
                 for batch in batches:
                     batch.validate(full=True)
@@ -92,12 +96,22 @@ class ParquetSource(TableSource):
         arrays = []
         for index in chosen:
             column = self.columns[index]
-            if index < len(self._schema):
-                arrays.append(batch.column(batch.schema.names.index(column.name)))
+            if index < self._own:
+                arrays.append(self._unmasked(batch, column.name))
             else:
                 arrays.append(_constant(values.get(column.name), column, batch.num_rows))
         whole = pa.RecordBatch.from_arrays(arrays, names=schema.names)
         return conform_batch(whole, [self.columns[index] for index in chosen], schema, row)
+
+    def _unmasked(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        names = batch.schema.names
+        array = batch.column(names.index(name))
+        if name not in self._masks:
+            return array
+        mask = batch.column(names.index(self._masks[name])).fill_null(False)
+        # take() with a null index gives null, for nested types too, which if_else does not.
+        places = pc.if_else(mask, None, pa.array(np.arange(len(array))))
+        return array.take(places)
 
     def _open(self, file: _File) -> pq.ParquetFile:
         with arrow_errors(_KIND, file.label):
@@ -112,6 +126,17 @@ class ParquetSource(TableSource):
 
     def close(self) -> None:
         self._source.close()
+
+
+def _astropy_masks(schema: pa.Schema) -> dict[str, str]:
+    """Column → the column of booleans beside it that says which of its values are missing: astropy's way of nulls."""
+    if _ASTROPY_KEY not in (schema.metadata or {}):
+        return {}
+    return {
+        name: f"{name}.mask"
+        for name in schema.names
+        if f"{name}.mask" in schema.names and pa.types.is_boolean(schema.field(f"{name}.mask").type)
+    }
 
 
 def _files_under(folder: Path) -> list[_File]:

@@ -22,8 +22,7 @@ from idac.tables.readers.votable_xml import XmlReader
 _BLOCK = 1 << 20
 _TABLEDATA = re.compile(rb"<(?:([A-Za-z_][\w.-]*):)?TABLEDATA\s*>")
 _ROW_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?TR\s*>")
-_DATA_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?TABLEDATA")
-_ODD = re.compile(rb"<[!?]")
+_DATA_NAME = b"TABLEDATA"
 _ASCII_LIKE = frozenset(("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"))
 _BASE64_SPACE = b" \t\r\n"
 
@@ -92,7 +91,10 @@ class _Parser:
 
     def read_header(self) -> None:
         """Parse until the chosen table's rows begin or its element ends without any."""
-        while self._in_data is None and not self._rows_ended and not self._at_end:
+        while (self._in_data is None or self._skipping) and not self._rows_ended:
+            if self._at_end and not self._buffer:
+                self._xml.finish()
+                break
             self._advance()
         if self._chosen is None:
             raise self._no_table()
@@ -288,13 +290,13 @@ class _Parser:
     def _take_rows(self, rows: TableRows) -> None:
         """Take the whole rows in the buffer past the parser; hand over to it at the end or at anything unusual."""
         filled = self._fill()
-        ending = _DATA_END.search(self._buffer)
-        odd = _ODD.search(self._buffer, 0, ending.start() if ending else len(self._buffer))
-        if odd:
+        ending = self._buffer.find(_DATA_NAME)
+        end = ending if ending >= 0 else len(self._buffer)
+        if self._buffer.find(b"<!", 0, end) >= 0 or self._buffer.find(b"<?", 0, end) >= 0:
             # A comment or CDATA may hide a tag's look-alike from here on: the parser reads the rest of the table.
             self._fast = False
             return
-        cut = _last_row_end(self._buffer, ending.start() if ending else len(self._buffer))
+        cut = _last_row_end(self._buffer, end)
         if cut:
             chunk, self._buffer = self._buffer[:cut], self._buffer[cut:]
             if rows.take_chunk(chunk, self._xml.encoding):
@@ -303,7 +305,7 @@ class _Parser:
                 self._xml.feed(chunk)
         elif len(self._buffer) > self._limits.max_cell_bytes * 2:
             self._fast = False
-        if ending or not filled:
+        if ending >= 0 or not filled:
             self._fast = False
 
     def _binary_batches(

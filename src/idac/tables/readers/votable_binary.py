@@ -289,6 +289,9 @@ class BinaryRows:
     def _elements(self, flat: NDArray[np.uint8], each: BinaryField, rows: int) -> tuple[packed.Values, packed.Mask]:
         """The elements as numbers or booleans, and which of the booleans are unknown."""
         kind = each.column.type.datatype
+        if each.is_bits and each.count == 1:
+            # The standard puts a lone bit at the top of its byte (0x80), astropy lower (0x08).
+            return flat != 0, None
         if each.is_bits:
             bits = np.unpackbits(flat.reshape(rows, -1), axis=1)[:, : each.count]
             return bits.reshape(-1).astype(bool), None

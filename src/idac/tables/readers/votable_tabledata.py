@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from idac.core.errors import BadData
 from idac.tables.readers.source import ReadLimits
@@ -21,8 +22,6 @@ _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 #: Bytes that XML 1.0 forbids; the parser says so where one is met.
 _FORBIDDEN = bytes(set(range(32)) - {9, 10, 13})
 
-type TextRows = list[list[str]]
-
 
 class TableRows:
     """Cells of text by column, from the parser's events or from whole chunks."""
@@ -30,7 +29,10 @@ class TableRows:
     def __init__(self, specs: list[TextColumn], limits: ReadLimits, prefix: str) -> None:
         self._specs = specs
         self._limits = limits
-        self._columns: TextRows = [[] for _ in specs]
+        #: Rows from the parser; whole chunks wait as arrays in front of them.
+        self._columns: list[list[str]] = [[] for _ in specs]
+        self._chunks: list[list[pa.Array]] = []
+        self._chunk_rows = 0
         self._row: list[str] | None = None
         self._cell: list[str] | None = None
         self._cell_size = 0
@@ -46,7 +48,7 @@ class TableRows:
     @property
     def waiting(self) -> int:
         """Whole rows that wait to be handed out."""
-        return len(self._columns[-1]) if self._columns else 0
+        return self._chunk_rows + len(self._columns[0])
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "TR":
@@ -116,21 +118,39 @@ class TableRows:
             return False
         if not self._has_pattern(pieces, stride):
             return False
-        cells = [pieces[2 + 2 * i :: stride] for i in range(len(self._specs))]
-        prefix = len(self._open_td)
         taken = []
-        for column in cells:
-            if not all(cell.startswith(self._open_td) for cell in column):
-                return False
-            texts = [cell[prefix:] for cell in column]
-            if "&" in "".join(texts) and not _resolve_entities(texts):
-                return False
-            if len(data) > self._limits.max_cell_bytes and max(map(len, texts)) > self._limits.max_cell_bytes:
+        for i in range(len(self._specs)):
+            texts = self._cells(pa.array(pieces[2 + 2 * i :: stride], pa.string()))
+            if texts is None:
                 return False
             taken.append(texts)
-        for waiting, texts in zip(self._columns, taken, strict=True):
-            waiting.extend(texts)
+        self._settle()
+        self._add_chunk(taken)
         return True
+
+    def _cells(self, tagged: pa.Array) -> pa.Array | None:
+        """A column's text without the tag before it; None where that is another tag, or the text is out of bounds."""
+        if not pc.all(pc.starts_with(tagged, self._open_td)).as_py():
+            return None
+        texts = pc.utf8_slice_codeunits(tagged, len(self._open_td))
+        if pc.max(pc.binary_length(texts)).as_py() > self._limits.max_cell_bytes:
+            return None
+        if not pc.any(pc.match_substring(texts, "&")).as_py():
+            return texts
+        resolved = texts.to_pylist()
+        return pa.array(resolved, pa.string()) if _resolve_entities(resolved) else None
+
+    def _settle(self) -> None:
+        """Make a chunk of the rows that came from the parser, so that all rows stay in order."""
+        if self._columns[0]:
+            chunk = [pa.array(column, pa.string()) for column in self._columns]
+            for column in self._columns:
+                column.clear()
+            self._add_chunk(chunk)
+
+    def _add_chunk(self, chunk: list[pa.Array]) -> None:
+        self._chunks.append(chunk)
+        self._chunk_rows += len(chunk[0])
 
     def _has_pattern(self, pieces: list[str], stride: int) -> bool:
         """Whether every row is ``TR`` (``TD`` text ``/TD``)… ``/TR`` with only blanks between the tags."""
@@ -148,16 +168,21 @@ class TableRows:
         self, chosen: list[int], schema: pa.Schema, batch_rows: int, *, flush: bool
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the rows that wait: full ones, and the rest too where *flush* says that no more come."""
-        while self.waiting >= batch_rows or (flush and self.waiting):
-            count = min(batch_rows, self.waiting)
-            arrays = [
-                parse_texts(pa.array(self._columns[i][:count], pa.string()), self._specs[i], self.done + 1)
-                for i in chosen
-            ]
-            for column in self._columns:
-                del column[:count]
+        if self.waiting < batch_rows and not (flush and self.waiting):
+            return
+        self._settle()
+        waiting = [pa.concat_arrays([chunk[i] for chunk in self._chunks]) for i in range(len(self._specs))]
+        self._chunks.clear()
+        rows, self._chunk_rows = self._chunk_rows, 0
+        start = 0
+        while rows - start >= batch_rows or (flush and start < rows):
+            count = min(batch_rows, rows - start)
+            arrays = [parse_texts(waiting[i].slice(start, count), self._specs[i], self.done + 1) for i in chosen]
             self.done += count
+            start += count
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        if start < rows:
+            self._add_chunk([array.slice(start) for array in waiting])
 
 
 def _resolve_entities(texts: list[str]) -> bool:
