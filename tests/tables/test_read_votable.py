@@ -29,7 +29,8 @@ def document(fields: str, data: str, *, before: str = "", after: str = "") -> io
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
-        f'<RESOURCE type="results">{before}<TABLE name="t">{fields}<DATA>{data}</DATA></TABLE>{after}</RESOURCE></VOTABLE>'
+        f'<RESOURCE type="results">{before}<TABLE name="t">{fields}<DATA>{data}</DATA></TABLE>{after}'
+        "</RESOURCE></VOTABLE>"
     )
     return io.BytesIO(text.encode())
 
@@ -107,7 +108,7 @@ def test_small_batches_and_a_second_reading_give_the_same(rich: Table, form: str
     out = io.BytesIO()
     rich.write(out, format="votable", tabledata_format=form)
     with open_table(out) as table:
-        first = [b for b in table.iter_batches(["s", "id"], batch_rows=70)]
+        first = list(table.iter_batches(["s", "id"], batch_rows=70))
         again = pa.Table.from_batches(list(table.iter_batches()))
     assert max(b.num_rows for b in first) <= 70
     assert pa.Table.from_batches(first).column("id").to_pylist() == rich["id"].tolist()
@@ -300,7 +301,7 @@ PARAMETER = '<!DOCTYPE VOTABLE [<!ENTITY % p SYSTEM "http://127.0.0.1:9/x"> %p;]
 
 @pytest.mark.parametrize(("doctype", "name"), [(LAUGHS, "a"), (EXTERNAL, "x"), (PARAMETER, "p")])
 def test_entities_are_refused_and_never_fetched(doctype: str, name: str) -> None:
-    text = f"<?xml version='1.0'?>{doctype}<VOTABLE><RESOURCE><TABLE>{TWO}<DATA>{rows('1|&b;')}</DATA></TABLE></RESOURCE></VOTABLE>"
+    text = document(TWO, rows("1|&b;")).getvalue().decode().replace("<VOTABLE", f"{doctype}<VOTABLE", 1)
     found = refused(io.BytesIO(text.encode()))
     assert f"The VOTable declares or uses an XML entity of its own. Given: {name}." in found
     assert found.endswith(

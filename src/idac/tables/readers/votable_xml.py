@@ -28,6 +28,7 @@ class XmlReader:
         self._limits = limits
         self._depth = 0
         self._fed = 0
+        self._finished = False
         #: Lines and bytes that went past the parser, so that its positions can be put right.
         self._skipped_lines = 0
         self.encoding = "utf-8"
@@ -68,8 +69,10 @@ class XmlReader:
         self._skipped_lines += data.count(b"\n")
 
     def finish(self) -> None:
-        """Say that the document ends here; BadData where it may not."""
-        self._parse(b"", final=True)
+        """Say that the document ends here; BadData where it may not. Saying it again does nothing."""
+        if not self._finished:
+            self._finished = True
+            self._parse(b"", final=True)
 
     def _parse(self, data: bytes, *, final: bool) -> None:
         try:
