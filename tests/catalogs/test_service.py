@@ -355,6 +355,14 @@ def test_a_hats_catalogue_is_registered_where_it_is(tmp_path: Path, collection: 
     assert (collection / "stars" / "hats.properties").exists()
 
 
+def test_a_hats_catalogue_is_copied_on_request(tmp_path: Path, collection: Path) -> None:
+    made = service(tmp_path).add("demo.stars", sources(collection, copy=True), IngestChoices(id="id"))
+    assert (made.rows, made.table.id_column, made.table.columns[1].ucd) == (3_000, "id", "pos.eq.ra;meta.main")
+    shutil.rmtree(collection)
+    found = rows_of(open_archive(tmp_path), "demo", "stars").sort_by("id")
+    assert found["ra"].to_pylist() == star_table(3_000).sort_by("id")["ra"].to_pylist()
+
+
 def test_a_hats_catalogue_with_a_missing_file_is_refused(tmp_path: Path, collection: Path) -> None:
     gone = next((collection / "stars").rglob("Npix=*.parquet"))
     gone.unlink()

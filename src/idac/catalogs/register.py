@@ -41,6 +41,11 @@ class HatsCatalog:
     description: str | None
     healpix_column: str
 
+    def data_files(self, location: str) -> list[str]:
+        """Addresses of the partitions in sky order; *location* is where the store's root is."""
+        base = f"{location}/{self.folder}".rstrip("/")
+        return [f"{base}/{pixel.path}" for pixel in sorted(self.pixels, key=lambda p: p.low)]
+
 
 def find_hats(store: Store) -> bool:
     """True where the store's root is a HATS collection or catalogue."""

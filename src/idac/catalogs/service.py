@@ -24,7 +24,7 @@ from idac.catalogs.metadata import nearest, require_column
 from idac.catalogs.publishing import Published, Publisher, Rows, silent, version_prefix
 from idac.catalogs.register import HatsCatalog, find_hats, open_hats, register_hats
 from idac.catalogs.snapshot import TableEntry
-from idac.catalogs.sources import OpenStore, TableFiles, expand_sources, table_name_of
+from idac.catalogs.sources import OpenStore, TableFiles, expand_sources, is_pattern, table_name_of
 from idac.catalogs.staging import note_moves
 from idac.core.errors import BadData, BadParameter, NotFound
 from idac.core.store import Store
@@ -77,12 +77,18 @@ class CatalogService(Publisher):
         self._check_free(schema_name, table_name, replacing=replacing)
         words = self._words(source, schema_name, table_name, replacing=replacing)
         schema = Schema(schema_name, (), words[0].description, words[0].utype) if words else Schema(schema_name, ())
-        paths = expand_sources(source.patterns, self.open_store)
-        hats = self._hats_at(paths) if not source.copy else None
-        if hats is not None:
-            return self._register(schema, table_name, paths[0], hats, words[1] if words else None, choices, replacing)
+        described = words[1] if words else None
+        location = _one_folder(source.patterns)
+        hats = self._hats_at(location) if location else None
+        if hats is not None and location is not None and not source.copy:
+            return self._register(schema, table_name, location, hats, described, choices, replacing)
+        if hats is not None and location is not None:
+            paths = hats.data_files(location)
+            described = described or Table(schema_name, table_name, hats.columns, hats.description)
+        else:
+            paths = expand_sources(source.patterns, self.open_store)
         with TableFiles(paths, self.open_store, source.format) as files:
-            rows = self._rows(schema_name, table_name, files, words[1] if words else None, choices, source.description)
+            rows = self._rows(schema_name, table_name, files, described, choices, source.description)
             return self.publish(schema, [rows], replacing=replacing)[0]
 
     def _check_free(self, schema: str, table: str, *, replacing: bool) -> None:
@@ -127,10 +133,7 @@ class CatalogService(Publisher):
 
     # -- HATS where it is --------------------------------------------------------------------------------------------
 
-    def _hats_at(self, paths: Sequence[str]) -> HatsCatalog | None:
-        if len(paths) != 1 or not (paths[0].startswith("s3://") or Path(paths[0]).is_dir()):
-            return None
-        location = paths[0] if paths[0].startswith("s3://") else str(Path(paths[0]).resolve())
+    def _hats_at(self, location: str) -> HatsCatalog | None:
         store = self.open_store(location)
         return open_hats(store) if find_hats(store) else None
 
@@ -138,13 +141,12 @@ class CatalogService(Publisher):
         self,
         schema: Schema,
         name: str,
-        path: str,
+        location: str,
         catalog: HatsCatalog,
         words: Table | None,
         choices: IngestChoices,
         replacing: bool,
     ) -> Published:
-        location = path if path.startswith("s3://") else str(Path(path).resolve())
         table = Table(schema.name, name, catalog.columns, catalog.description)
         extra: tuple[Gap, ...] = ()
         if words is not None:
@@ -297,6 +299,16 @@ class CatalogService(Publisher):
 
 def _no_stores(location: str) -> Store:
     raise BadParameter("Sources outside the archive can't be opened here.", value=location)
+
+
+def _one_folder(patterns: Sequence[str]) -> str | None:
+    """The one folder or S3 prefix that *patterns* name, as an absolute address; None where they name something else."""
+    if len(patterns) != 1:
+        return None
+    if patterns[0].startswith("s3://"):
+        return None if is_pattern(patterns[0]) else patterns[0].rstrip("/")
+    path = Path(patterns[0]).expanduser()
+    return str(path.resolve()) if path.is_dir() else None
 
 
 def _candidates(paths: Sequence[str]) -> list[str]:

@@ -37,6 +37,11 @@ def table_name_of(path: str) -> str:
     return _ENDINGS.sub("", name)
 
 
+def is_pattern(path: str) -> bool:
+    """True where *path* has the signs of a pattern: ``*``, ``?`` or ``[``."""
+    return _PATTERN.search(path) is not None
+
+
 def expand_sources(patterns: Sequence[str], open_store: OpenStore) -> list[str]:
     """Every file or folder that the names and patterns stand for, each pattern's in order of name.
 
