@@ -1,0 +1,186 @@
+"""DuckDB as an engine: plans a query, waits for a place, writes the SQL, runs it. Nothing of DuckDB leaks above."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from idac.core.errors import Cancelled
+from idac.core.store import S3BucketStore
+from idac.query.engines.base import Explanation, QueryLimits
+from idac.query.engines.duckdb.failures import as_user_error
+from idac.query.engines.duckdb.place import Access, Place, Share
+from idac.query.engines.duckdb.queries import QueryWriter, uses_stored_cells
+from idac.query.engines.duckdb.scans import Sources, make_source
+from idac.query.engines.duckdb.settings import DuckDBSettings
+from idac.query.engines.duckdb.stream import DuckDBStream
+from idac.query.engines.rowgroups import RowGroupReader
+from idac.query.plan.model import Plan
+from idac.query.plan.planning import plan_query
+from idac.query.resolved import ResolvedQuery
+from idac.query.scheduler import FairScheduler, Watchdog
+
+#: Rows of a result up to which the cap is told to DuckDB as well; a larger one is kept by counting.
+_LIMIT_IN_SQL = 1_000_000
+#: Part of a place's memory that row groups read ahead may take.
+_READ_AHEAD = 0.125
+_MOST_READ_AHEAD = 64 * 2**20
+#: Part of the memory that interactive places share.
+_INTERACTIVE_SHARE = 0.25
+
+
+@dataclass
+class _Here:
+    """A query that is waiting or running in this process."""
+
+    stream: DuckDBStream | None = None
+    cancelled: bool = False
+
+
+class DuckDBEngine:
+    """The embedded engine (see ``engines.base.Engine``). Thread-safe."""
+
+    def __init__(
+        self,
+        settings: DuckDBSettings,
+        scratch: Path,
+        *,
+        readable: Sequence[str] = (),
+        stores: Sequence[S3BucketStore] = (),
+    ) -> None:
+        """*readable* are folders and ``s3://`` prefixes whose tables may be read: the archive and the uploads.
+
+        A table that lies elsewhere is read too, since only the archive names files; opening its folder costs its first
+        query in each place some milliseconds.
+        """
+        self.settings = settings
+        self._spill = (settings.spill or scratch) / f"engine-{id(self):x}"
+        self._scheduler = FairScheduler(
+            {"interactive": settings.interactive_places, "heavy": settings.heavy_places}, settings.max_queued
+        )
+        self._reader = RowGroupReader()
+        self._watchdog = Watchdog()
+        access = Access(tuple(r.rstrip("/") for r in readable), tuple(stores))
+        self._places = {
+            lane: [Place(share, access, self._spill / f"{lane}-{i}") for i in range(count)]
+            for lane, count, share in self._shares()
+        }
+        self._lock = threading.Lock()
+        self._here: dict[str, _Here] = {}
+
+    def _shares(self) -> list[tuple[str, int, Share]]:
+        settings = self.settings
+        memory, spill = settings.memory_gib * 2**30, int(settings.spill_gib * 2**30)
+        small = int(memory * _INTERACTIVE_SHARE / settings.interactive_places)
+        large = int(memory * (1 - _INTERACTIVE_SHARE) / settings.heavy_places)
+        few = min(2, settings.threads)
+        return [
+            ("interactive", settings.interactive_places, Share(max(small, 64 * 2**20), few, spill)),
+            ("heavy", settings.heavy_places, Share(max(large, 128 * 2**20), settings.threads, spill)),
+        ]
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, query: ResolvedQuery, limits: QueryLimits, *, owner: str, query_id: str) -> DuckDBStream:
+        begun = time.monotonic()
+        here = _Here()
+        with self._lock:
+            self._here[query_id] = here
+        try:
+            plan = plan_query(query, self._reader, limits.max_rows)
+            lane = self.lane(plan)
+            place = self._scheduler.acquire(lane, owner, query_id, limits.timeout_s)
+        except BaseException:
+            self._leave(query_id, here)
+            raise
+
+        def release() -> None:
+            place.release()
+            self._leave(query_id, here)
+
+        left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
+        database = self._places[lane][place.number]
+        stream = DuckDBStream(query.columns, limits.max_rows, left, database, self._watchdog, release)
+        here.stream = stream
+        if here.cancelled:
+            stream.close()
+            raise Cancelled("The query was stopped.")
+        self._start(stream, plan, database, limits)
+        return stream
+
+    def _start(self, stream: DuckDBStream, plan: Plan, place: Place, limits: QueryLimits) -> None:
+        try:
+            ahead = min(int(place.share.memory_bytes * _READ_AHEAD), _MOST_READ_AHEAD)
+            sources = self._sources(plan, ahead)
+            writer = QueryWriter(plan, sources.sql)
+            sql = writer.write(self._limit(limits))
+        except BaseException as error:
+            stream.close()
+            raise as_user_error(error, place.share.memory_bytes) or error from error
+        stream.start(lambda: place.prepare(sql, sources.tables, writer.regions, sources.paths), sql)
+
+    def _limit(self, limits: QueryLimits) -> int | None:
+        return limits.max_rows + 1 if limits.max_rows < _LIMIT_IN_SQL else None
+
+    def _sources(self, plan: Plan, ahead: int) -> Sources:
+        sources, stored = Sources(), uses_stored_cells(plan)
+        for alias, scan in plan.scans.items():
+            ahead -= make_source(sources, scan, self._reader, with_index=alias in stored, memory_bytes=ahead)
+        return sources
+
+    def lane(self, plan: Plan) -> str:
+        """``interactive`` for a query that reads little, else ``heavy``."""
+        return "interactive" if plan.rows_to_read <= self.settings.interactive_rows else "heavy"
+
+    # -- explaining --------------------------------------------------------------------------------------------------
+
+    def explain(self, query: ResolvedQuery, limits: QueryLimits) -> Explanation:
+        plan = plan_query(query, self._reader, limits.max_rows)
+        sources, stored = Sources(), uses_stored_cells(plan)
+        for alias, scan in plan.scans.items():
+            # With nothing read ahead, the SQL names the files that are read.
+            empty = replace(scan, entries=scan.entries[:0]) if scan.entries is not None else scan
+            small = self._reads_ahead(plan)
+            make_source(sources, empty if small else scan, self._reader, with_index=alias in stored, memory_bytes=0)
+        sql = QueryWriter(plan, sources.sql).write(self._limit(limits))
+        return Explanation(sql, plan.estimates, plan.rows_to_read, self.lane(plan))
+
+    def _reads_ahead(self, plan: Plan) -> bool:
+        return self.lane(plan) == "interactive" and all(s.entries is not None for s in plan.scans.values())
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, query_id: str) -> bool:
+        with self._lock:
+            here = self._here.get(query_id)
+            if here is None:
+                return False
+            here.cancelled = True
+            stream = here.stream
+        self._scheduler.cancel(query_id)
+        if stream is not None:
+            stream.cancel()
+        return True
+
+    def _leave(self, query_id: str, here: _Here) -> None:
+        with self._lock:
+            if self._here.get(query_id) is here:
+                del self._here[query_id]
+
+    def close(self) -> None:
+        """Stop every query and free everything."""
+        self._scheduler.close()
+        with self._lock:
+            running = [here.stream for here in self._here.values() if here.stream is not None]
+        for stream in running:
+            with suppress(Exception):
+                stream.close()
+        for places in self._places.values():
+            for place in places:
+                place.close()
+        shutil.rmtree(self._spill, ignore_errors=True)

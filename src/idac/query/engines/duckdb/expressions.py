@@ -1,0 +1,214 @@
+"""Values and conditions of the resolved tree in DuckDB's SQL. What has no rule here is never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sqlglot import exp
+
+from idac.query.adql import geometry as g
+from idac.query.engines.duckdb import functions
+from idac.query.engines.duckdb.shapes import ShapeWriter
+from idac.query.engines.duckdb.text import literal, quoted, type_name
+from idac.query.plan import predicates as p
+from idac.query.plan.constants import constant_number
+from idac.tables.model import DataType
+
+
+class Queries(Protocol):
+    """Writes sub-queries, and knows where a column of the query round it has gone."""
+
+    def query(self, node: exp.Expr) -> str: ...
+    def column(self, alias: str, name: str) -> str: ...
+
+
+_OPERATORS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.Add: "+",
+    exp.Sub: "-",
+    exp.Mul: "*",
+    exp.Div: "/",
+    exp.IntDiv: "//",
+    exp.And: "AND",
+    exp.Or: "OR",
+    exp.DPipe: "||",
+    exp.Like: "LIKE",
+    exp.ILike: "ILIKE",
+}
+_CONSTRUCTORS = (g.Point, g.Circle, g.Box, g.PolygonNode, g.RegionText, g.Centroid)
+
+
+class ExpressionWriter:
+    """Writes one query's expressions."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self.shapes = ShapeWriter(self)
+
+    def sql(self, node: exp.Expr) -> str:
+        """*node* as a value or a condition."""
+        if isinstance(node, g.Geometry):
+            return self._geometry(node)
+        if isinstance(node, exp.Predicate):
+            special = self._geometric_condition(node)
+            if special is not None:
+                return special
+        return self.plain(node)
+
+    def plain(self, node: exp.Expr) -> str:
+        if type(node) in _OPERATORS:
+            return self._binary(node)
+        return _RULES[type(node)](self, node)
+
+    def _binary(self, node: exp.Expr) -> str:
+        # A chain of ANDs or sums leans to the left: without recursion it may be as long as a query may be.
+        parts: list[str] = []
+        while type(node) in _OPERATORS and not (parts and self._is_special(node)):
+            parts.append(f"{_OPERATORS[type(node)]} {self.sql(node.expression)})")
+            node = node.this
+        return "(" * len(parts) + " ".join([self.sql(node), *reversed(parts)])
+
+    def _is_special(self, node: exp.Expr) -> bool:
+        return isinstance(node, exp.Predicate) and self._geometric_condition(node) is not None
+
+    def _geometry(self, node: g.Geometry) -> str:
+        if isinstance(node, g.Contains | g.Intersects):
+            return f"CAST({self.shapes.relation(node)} AS INTEGER)"
+        if isinstance(node, g.Distance):
+            return self.shapes.distance(node)
+        if isinstance(node, g.Area):
+            return self.shapes.area(node)
+        if isinstance(node, g.Coord1 | g.Coord2):
+            return self.shapes.coordinate(node)
+        if isinstance(node, g.CoordSys):
+            return self.shapes.coordinate_system(node)
+        return self.shapes.value(node)
+
+    def _geometric_condition(self, node: exp.Expr) -> str | None:
+        """``1 = CONTAINS(…)``, ``CONTAINS(…) = 0`` and ``DISTANCE(…) < 1``, said directly."""
+        relation = p.demanded(node)
+        if relation is not None:
+            return self.shapes.relation(relation)
+        if isinstance(node, exp.EQ):
+            for comparison in p.comparisons(node):
+                if isinstance(comparison.left, g.Contains | g.Intersects) and constant_number(comparison.right) == 0:
+                    return f"(NOT {self.shapes.relation(comparison.left)})"
+        text = self.shapes.compared_distance(node)
+        return None if text is None else f"({text})"
+
+    # -- rules -------------------------------------------------------------------------------------------------------
+
+    def _literal(self, node: exp.Literal) -> str:
+        return literal(node.name) if node.args.get("is_string") else str(node.name)
+
+    def _column(self, node: exp.Column) -> str:
+        return self._queries.column(node.table, node.name)
+
+    def _paren(self, node: exp.Paren) -> str:
+        return f"({self.sql(node.this)})"
+
+    def _not(self, node: exp.Not) -> str:
+        return f"(NOT {self.sql(node.this)})"
+
+    def _neg(self, node: exp.Neg) -> str:
+        return f"(- {self.sql(node.this)})"
+
+    def _between(self, node: exp.Between) -> str:
+        return f"({self.sql(node.this)} BETWEEN {self.sql(node.args['low'])} AND {self.sql(node.args['high'])})"
+
+    def _in(self, node: exp.In) -> str:
+        query = node.args.get("query")
+        if query is not None:
+            return f"({self.sql(node.this)} IN {self.sql(query)})"
+        return f"({self.sql(node.this)} IN ({', '.join(map(self.sql, node.expressions))}))"
+
+    def _is(self, node: exp.Is) -> str:
+        return f"({self.sql(node.this)} IS NULL)"
+
+    def _subquery(self, node: exp.Expr) -> str:
+        return f"({self._queries.query(node.this)})"
+
+    def _exists(self, node: exp.Exists) -> str:
+        return f"EXISTS ({self._queries.query(node.this)})"
+
+    def _case(self, node: exp.Case) -> str:
+        parts = ["CASE"]
+        if node.this is not None:
+            parts.append(self.sql(node.this))
+        parts += [f"WHEN {self.sql(b.this)} THEN {self.sql(b.args['true'])}" for b in node.args["ifs"]]
+        default = node.args.get("default")
+        if default is not None:
+            parts.append(f"ELSE {self.sql(default)}")
+        return " ".join([*parts, "END"])
+
+    def _coalesce(self, node: exp.Coalesce) -> str:
+        return f"coalesce({', '.join(map(self.sql, [node.this, *node.expressions]))})"
+
+    def _cast(self, node: exp.Cast) -> str:
+        kind: DataType = node.meta["type"]
+        source: DataType | None = node.this.meta.get("type")
+        value = self.sql(node.this)
+        if not kind.is_string:
+            return f"CAST({value} AS {type_name(kind)})"
+        text = f"CAST({value} AS VARCHAR)"
+        if source is not None and source.is_timestamp:
+            text = f"replace({text}, ' ', 'T')"  # DALI 1.1 section 3.3.3
+        return _to_length(text, node.meta.get("length"))
+
+    def _call(self, node: exp.Anonymous) -> str:
+        name = node.name
+        function = node.meta["function"]
+        if function.aggregate:
+            arguments = [self._argument(a) for a in node.expressions]
+            whole = node.meta["type"].is_integer
+            return functions.write_aggregate(name, arguments, distinct=bool(node.meta.get("distinct")), whole=whole)
+        if name == "IVO_HEALPIX_INDEX" and len(node.expressions) == 2:
+            order, point = node.expressions
+            return functions.write_function(name, [self.sql(order), *self.shapes.point(point)])
+        if name == "IVO_GEOM_TRANSFORM":
+            source, target, point = node.expressions
+            ra, dec = self.shapes.point(point)
+            return f"idac_transform({self.sql(source)}, {self.sql(target)}, {ra}, {dec})"
+        return functions.write_function(name, [self.sql(a) for a in node.expressions])
+
+    def _argument(self, node: exp.Expr) -> str:
+        return "*" if isinstance(node, exp.Star) else self.sql(node)
+
+
+def _to_length(text: str, length: str | None) -> str:
+    """CHAR(n) is padded and cut to n characters, VARCHAR(n) is cut."""
+    if length is None or length == "*":
+        return text
+    if length.endswith("*"):
+        return f"left({text}, {int(length[:-1])})"
+    return f"rpad({text}, {int(length)}, ' ')"
+
+
+_RULES: dict[type[exp.Expr], Callable[[ExpressionWriter, Any], str]] = {
+    exp.Literal: ExpressionWriter._literal,
+    exp.Null: lambda _writer, _node: "NULL",
+    exp.Boolean: lambda _writer, node: "TRUE" if node.this else "FALSE",
+    exp.Column: ExpressionWriter._column,
+    exp.Paren: ExpressionWriter._paren,
+    exp.Not: ExpressionWriter._not,
+    exp.Neg: ExpressionWriter._neg,
+    exp.Between: ExpressionWriter._between,
+    exp.In: ExpressionWriter._in,
+    exp.Is: ExpressionWriter._is,
+    exp.Subquery: ExpressionWriter._subquery,
+    exp.Exists: ExpressionWriter._exists,
+    exp.Case: ExpressionWriter._case,
+    exp.Coalesce: ExpressionWriter._coalesce,
+    exp.Cast: ExpressionWriter._cast,
+    exp.Anonymous: ExpressionWriter._call,
+}
+
+
+def column_reference(alias: str, name: str) -> str:
+    return f"{quoted(alias)}.{quoted(name)}"

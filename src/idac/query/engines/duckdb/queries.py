@@ -1,0 +1,418 @@
+"""Whole queries in DuckDB's SQL: SELECT, set operations, WITH, and the FROM clause with its matches as cell joins.
+
+A match becomes an equality of cells beside the exact test: the rows of one side stand once for every cell near them,
+those of the other have one cell each, so a pair meets in one cell at most and no pair is found twice. DuckDB joins such
+a condition by hash only in an inner join; an outer one is made of an inner one and an equality of row numbers.
+"""
+
+# ruff: noqa: S608  Making SQL is what this module is for; names and texts go through ``text.quoted`` and ``literal``.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlglot import exp
+
+from idac.catalogs.snapshot import HatsStorage
+from idac.core.errors import BadQuery
+from idac.query.engines.duckdb.expressions import ExpressionWriter
+from idac.query.engines.duckdb.python_functions import REGION_ORDER, match_order
+from idac.query.engines.duckdb.text import number, quoted, type_name
+from idac.query.plan import predicates as p
+from idac.query.plan.constants import constant_number
+from idac.query.plan.matches import RegionMatch, SkyMatch, item_of
+from idac.query.plan.model import MatchPlan, Plan, SelectPlan
+from idac.query.plan.restrictions import is_sorted_position
+from idac.query.plan.sources import FromTree, Item, Joined, aliases_of, iter_joins, tables_of
+from idac.query.resolved import TableUse
+from idac.sky.healpix import MAX_ORDER
+from idac.sky.regions import Region
+
+_SIDES = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "FULL JOIN"}
+_SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
+_ROW = "__row"
+
+
+@dataclass(frozen=True)
+class _SameCell:
+    """That the column *name* of two sources is equal, in the ON of *join* or in WHERE (None)."""
+
+    join: Joined | None
+    aliases: tuple[str, str]
+    name: str
+
+
+@dataclass
+class _From:
+    """One FROM clause while it is written."""
+
+    plan: SelectPlan
+    #: Tables that stand before the query in WITH.
+    common: list[str] = field(default_factory=list)
+    #: Columns to add to a source, by alias: (SQL, name); cells of rows to repeat, and the one cell of a row.
+    added: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    #: Conditions on those columns, by the join they belong to (None: WHERE).
+    conditions: list[_SameCell] = field(default_factory=list)
+    #: Sources that were given row numbers, by alias: the name to read instead.
+    numbered: dict[str, str] = field(default_factory=dict)
+
+
+class QueryWriter:
+    """Writes one planned query; *sources* are the FROM items of its published tables by alias."""
+
+    def __init__(self, plan: Plan, sources: Mapping[str, str]) -> None:
+        self._plan, self._sources = plan, sources
+        self._expressions = ExpressionWriter(self)
+        #: Columns of an alias that now stand in another source, under ``alias.column``.
+        self._moved: dict[str, str] = {}
+        self._count = 0
+
+    @property
+    def regions(self) -> Sequence[Region]:
+        """Constant regions that functions in the SQL name by number."""
+        return self._expressions.shapes.regions
+
+    def write(self, max_rows: int | None = None) -> str:
+        """The SQL; of a result of more than *max_rows* rows, at least that many come."""
+        tree = self._plan.query.tree
+        if max_rows is None:
+            return self.query(tree)
+        limit = tree.args.get("limit")
+        own = int(limit.expression.name) if limit is not None else None
+        return self.query(tree, max_rows if own is None else min(own, max_rows))
+
+    def new_name(self, kind: str) -> str:
+        self._count += 1
+        return f"__{kind}{self._count}"
+
+    # -- queries -----------------------------------------------------------------------------------------------------
+
+    def query(self, node: exp.Expr, limit: int | None = None) -> str:
+        if isinstance(node, exp.Subquery):
+            return f"({self.query(node.this)})"
+        with_ = node.args.get("with_")
+        common = [self._common_table(item) for item in with_.expressions] if with_ is not None else []
+        if isinstance(node, exp.SetOperation):
+            return _with(common) + self._set_operation(node) + self._tail(node, limit)
+        if not isinstance(node, exp.Select):
+            raise TypeError(f"not a query: {type(node).__name__}")
+        return self._select(node, common, limit)
+
+    def _common_table(self, item: exp.CTE) -> str:
+        names = ", ".join(quoted(c.name) for c in item.args["alias"].columns)
+        return f"{quoted(item.alias)}({names}) AS ({self.query(item.this)})"
+
+    def _set_operation(self, node: exp.SetOperation) -> str:
+        word = _SETS[type(node)] + ("" if node.args.get("distinct") else " ALL")
+        return f"{self.query(node.this)} {word} {self.query(node.expression)}"
+
+    def _tail(self, node: exp.Expr, limit: int | None) -> str:
+        """ORDER BY, LIMIT and OFFSET of a set operation."""
+        order = node.args.get("order")
+        text = ""
+        if order is not None:
+            text += " ORDER BY " + ", ".join(f"{o.this.name}{_direction(o)}" for o in order.expressions)
+        return text + _limits(node, limit)
+
+    def _select(self, node: exp.Select, common: list[str], limit: int | None) -> str:
+        plan = self._plan.selects.get(id(node)) if node.args.get("from_") is not None else None
+        if plan is None:
+            raise TypeError("a SELECT that was not planned")
+        if plan.known_count is not None:
+            return self._counted(node, plan.known_count, limit)
+        moved = dict(self._moved)
+        source = _From(plan)
+        tables = self._from(source)
+        where = [*map(self._expressions.sql, plan.where), *self._same_cells(source, None)]
+        parts = [_with([*common, *source.common]) + "SELECT"]
+        if node.args.get("distinct"):
+            parts.append("DISTINCT")
+        parts += [self._items(node), "FROM", tables]
+        if where:
+            parts += ["WHERE", " AND ".join(where)]
+        group, having = node.args.get("group"), node.args.get("having")
+        if group is not None:
+            parts += ["GROUP BY", ", ".join(map(self._key, group.expressions))]
+        if having is not None:
+            parts += ["HAVING", self._expressions.sql(having.this)]
+        parts.append(self._order(node) + _limits(node, limit))
+        self._moved = moved
+        return " ".join(parts)
+
+    def _items(self, node: exp.Select) -> str:
+        return ", ".join(self._item(e) for e in node.expressions)
+
+    def _item(self, node: exp.Expr) -> str:
+        if isinstance(node, exp.Star):
+            return "*"
+        return f"{self._expressions.sql(node.unalias())} AS {quoted(node.alias_or_name)}"
+
+    def _key(self, node: exp.Expr) -> str:
+        """A key of GROUP BY or ORDER BY; a bare number would mean a column's place."""
+        text = self._expressions.sql(node)
+        kind = node.meta.get("type")
+        if not isinstance(p.bare(node), exp.Literal) or kind is None:
+            return text
+        return f"CAST({text} AS {type_name(kind)})"
+
+    def _order(self, node: exp.Select) -> str:
+        order = node.args.get("order")
+        if order is None:
+            return ""
+        values = [e.unalias() for e in node.expressions]
+        keys = []
+        for item in order.expressions:
+            # By place where it is an output column: SELECT DISTINCT and DuckDB ask for that.
+            key = str(values.index(item.this) + 1) if item.this in values else self._key(item.this)
+            keys.append(f"{key}{_direction(item)}")
+        return "ORDER BY " + ", ".join(keys)
+
+    def _counted(self, node: exp.Select, count: int, limit: int | None) -> str:
+        items = ", ".join(f"CAST({count} AS BIGINT) AS {quoted(e.alias_or_name)}" for e in node.expressions)
+        return f"SELECT {items}{_limits(node, limit)}"
+
+    def column(self, alias: str, name: str) -> str:
+        moved = self._moved.get(alias)
+        return f"{quoted(moved)}.{quoted(f'{alias}.{name}')}" if moved else f"{quoted(alias)}.{quoted(name)}"
+
+    # -- FROM --------------------------------------------------------------------------------------------------------
+
+    def _from(self, source: _From) -> str:
+        outer = {id(j) for j in iter_joins(source.plan.tree) if j.side != "INNER"}
+        for match in source.plan.matches:
+            if match.join is None or id(match.join) not in outer:
+                self._add_cells(source, match)
+        return self._tree(source, source.plan.tree)
+
+    def _tree(self, source: _From, tree: FromTree) -> str:
+        if isinstance(tree, Item):
+            return self._source(source, tree)
+        match = self._outer_match(source, tree)
+        if match is not None:
+            return (
+                self._matched_full(source, tree, match) if tree.side == "FULL" else self._matched(source, tree, match)
+            )
+        left, right = self._tree(source, tree.left), self._operand(source, tree.right)
+        conditions = self._conditions(source, tree)
+        if not conditions:
+            return f"{left} CROSS JOIN {right}"
+        return f"{left} {_SIDES[tree.side]} {right} ON {' AND '.join(conditions)}"
+
+    def _operand(self, source: _From, tree: FromTree) -> str:
+        text = self._tree(source, tree)
+        return text if isinstance(tree, Item) else f"({text})"
+
+    def _conditions(self, source: _From, join: Joined) -> list[str]:
+        return [*map(self._expressions.sql, join.conditions), *self._same_cells(source, join)]
+
+    def _same_cells(self, source: _From, join: Joined | None) -> list[str]:
+        found = [c for c in source.conditions if c.join is join]
+        return [" = ".join(self.column(alias, c.name) for alias in c.aliases) for c in found]
+
+    def _source(self, source: _From, item: Item) -> str:
+        """A source under its alias, with the cells that matches need."""
+        alias = quoted(item.alias)
+        text = source.numbered.get(item.alias) or self._rows(item)
+        for value, name in source.added.get(item.alias, ()):
+            # One at a time: two UNNESTs in one SELECT would walk side by side.
+            text = f"(SELECT {alias}.*, {value} AS {quoted(name)} FROM {text} AS {alias})"
+        return f"{text} AS {alias}"
+
+    def _rows(self, item: Item) -> str:
+        if item.use is not None:
+            return self._sources[item.alias]
+        if isinstance(item.node, exp.Subquery):
+            return f"({self.query(item.node.this)})"
+        return quoted(item.node.name)
+
+    # -- matches -----------------------------------------------------------------------------------------------------
+
+    def _add_cells(self, source: _From, match: MatchPlan) -> None:
+        """Note the cells of both sides, and that they must be equal."""
+        name = self.new_name("c")
+        many, one = self._cells(source, match)
+        source.added.setdefault(match.exploded, []).append((f"UNNEST({many})", name))
+        source.added.setdefault(match.keyed, []).append((one, name))
+        source.conditions.append(_SameCell(match.join, (match.exploded, match.keyed), name))
+
+    def _cells(self, source: _From, match: MatchPlan) -> tuple[str, str]:
+        """The cells near a row of the exploded side, and the cell of a row of the other."""
+        found = match.match
+        if isinstance(found, RegionMatch):
+            shape = self._expressions.shapes.shape(found.outer.point)
+            return f"idac_region_cells({shape.text})", self._key_cell(source, match, str(REGION_ORDER))
+        ra, dec = self._expressions.shapes.point(found.place(match.exploded).point)
+        if found.radius_deg is not None:
+            order, radius = str(match_order(found.radius_deg)), number(found.radius_deg)
+        else:
+            order, radius = self._row_radius(source, match, found)
+        return f"idac_cells({ra}, {dec}, {radius}, {order})", self._key_cell(source, match, order)
+
+    def _key_cell(self, source: _From, match: MatchPlan, order: str) -> str:
+        item = item_of(source.plan.tree, match.keyed)
+        found = match.match
+        point = found.inner.point if isinstance(found, RegionMatch) else found.place(match.keyed).point
+        if has_stored_cells(item, point):
+            assert item.use is not None  # noqa: S101  has_stored_cells has looked
+            storage = item.use.entry.storage
+            assert isinstance(storage, HatsStorage)  # noqa: S101
+            column = f"{quoted(match.keyed)}.{quoted(storage.healpix_column)}"
+            shift = str(2 * (MAX_ORDER - int(order))) if order.isdigit() else f"(2 * ({MAX_ORDER} - {order}))"
+            return f"({column} >> {shift})"
+        ra, dec = self._expressions.shapes.point(point)
+        return f"idac_healpix({order}, {ra}, {dec})"
+
+    def _row_radius(self, source: _From, match: MatchPlan, found: SkyMatch) -> tuple[str, str]:
+        """Order and radius where the radius differs from row to row: the order suits the largest."""
+        largest, own = [], []
+        for term in found.terms:
+            constant = constant_number(term)
+            if constant is not None:
+                most = number(constant)
+            else:
+                (alias,) = tables_of(term)
+                item = item_of(source.plan.tree, alias)
+                value = self._expressions.sql(term)
+                most = f"(SELECT coalesce(max({value}), 0) FROM {self._rows(item)} AS {quoted(alias)})"
+            largest.append(most)
+            own.append(self._expressions.sql(term) if tables_of(term) == {match.exploded} else most)
+        name = self.new_name("r")
+        total = " + ".join(f"CAST({v} AS DOUBLE)" for v in largest)
+        source.common.append(f"{quoted(name)} AS MATERIALIZED (SELECT idac_match_order({total}) AS o)")
+        return f"(SELECT o FROM {quoted(name)})", f"({' + '.join(own)})"
+
+    # -- matches in outer joins ----------------------------------------------------------------------------------------
+
+    def _outer_match(self, source: _From, join: Joined) -> MatchPlan | None:
+        if join.side == "INNER":
+            return None
+        left, right = aliases_of(join.left), aliases_of(join.right)
+        for match in source.plan.matches:
+            sides = {match.exploded, match.keyed}
+            if match.join is join and sides & left and sides & right:
+                return match
+        return None
+
+    def _numbered(self, source: _From, item: Item) -> None:
+        """Give the rows of a source numbers, by which they are found again."""
+        if item.alias in source.numbered:
+            return
+        name = self.new_name("n")
+        rows = self._rows(item)
+        source.common.append(
+            f"{quoted(name)} AS MATERIALIZED (SELECT *, row_number() OVER () AS {quoted(_ROW)} FROM {rows} AS s)"
+        )
+        source.numbered[item.alias] = quoted(name)
+
+    def _matched(self, source: _From, join: Joined, match: MatchPlan) -> str:
+        """LEFT JOIN (and RIGHT, turned round): the pairs by an inner join, then to each row its pairs by number."""
+        kept, other = (join.left, join.right) if join.side == "LEFT" else (join.right, join.left)
+        anchor = match.exploded if match.exploded in aliases_of(kept) else match.keyed
+        item = item_of(kept, anchor)
+        self._numbered(source, item)
+        reach = aliases_of(other) | {anchor}
+        left = self._operand(source, kept)
+        inner = [c for c in join.conditions if not (tables_of(c) & aliases_of(source.plan.tree)) - reach]
+        outer = [c for c in join.conditions if not any(c is i for i in inner)]
+        name = self.new_name("p")
+        moved = self._moved.pop(anchor, None)
+        tables = self._pairs(source, match, item, other, inner)
+        columns = [f"{self.column(anchor, _ROW)} AS {quoted(_ROW)}", *self._moving(source, other)]
+        pairs = f"SELECT {', '.join(columns)} FROM {tables}"
+        if moved is not None:
+            self._moved[anchor] = moved
+        self._moved |= dict.fromkeys(aliases_of(other), name)
+        tests = [f"{self.column(anchor, _ROW)} = {quoted(name)}.{quoted(_ROW)}", *map(self._expressions.sql, outer)]
+        return f"{left} LEFT JOIN ({pairs}) AS {quoted(name)} ON {' AND '.join(tests)}"
+
+    def _moving(self, source: _From, tree: FromTree) -> Iterable[str]:
+        """Every column of *tree* that the rest of the query uses, under a name that says whose it is."""
+        own = aliases_of(tree)
+        used = {(c.table, c.name) for c in source.plan.node.find_all(exp.Column) if c.table in own}
+        added = {(alias, name) for alias in own for _, name in source.added.get(alias, ())}
+        rows = {(alias, _ROW) for alias in own & source.numbered.keys()}
+        return [
+            f"{self.column(alias, name)} AS {quoted(f'{alias}.{name}')}" for alias, name in sorted(used | added | rows)
+        ]
+
+    def _pairs(
+        self,
+        source: _From,
+        match: MatchPlan,
+        item: Item,
+        other: FromTree,
+        conditions: Sequence[exp.Expr],
+    ) -> str:
+        """An inner join of the numbered *item* with *other* by cells."""
+        inner = _From(replace(source.plan, matches=[]), source.common, dict(source.added), [*source.conditions])
+        inner.numbered = source.numbered
+        # The anchor's own cells for other matches belong to the outer copy of it alone.
+        inner.added = {a: list(v) for a, v in source.added.items() if a != item.alias}
+        pair = Joined(item, other, "INNER", list(conditions))
+        self._add_cells(inner, replace(match, join=pair))
+        inner.plan.matches += [m for m in source.plan.matches if m is not match]
+        return self._tree(inner, pair)
+
+    def _matched_full(self, source: _From, join: Joined, match: MatchPlan) -> str:
+        """FULL JOIN: the pairs as numbers of both sides, joined to each."""
+        first = match.exploded if match.exploded in aliases_of(join.left) else match.keyed
+        second = match.keyed if first == match.exploded else match.exploded
+        items = item_of(join.left, first), item_of(join.right, second)
+        strangers = [c for c in join.conditions if tables_of(c) - {first, second}]
+        if strangers:
+            raise BadQuery(
+                "A FULL JOIN by position may use the two tables that it matches, and no third.",
+                next_step="Put the other conditions into a sub-query, or join in two steps.",
+            )
+        for item in items:
+            self._numbered(source, item)
+        moved = {alias: self._moved.pop(alias) for alias in (first, second) if alias in self._moved}
+        columns = [f"{quoted(a)}.{quoted(_ROW)} AS {quoted(side)}" for a, side in ((first, "l"), (second, "r"))]
+        tables = self._pairs(source, match, items[0], items[1], join.conditions)
+        pairs = f"SELECT {', '.join(columns)} FROM {tables}"
+        self._moved |= moved
+        name = self.new_name("p")
+        left, right = self._operand(source, join.left), self._operand(source, join.right)
+        return (
+            f"({left} LEFT JOIN ({pairs}) AS {quoted(name)} ON {self.column(first, _ROW)} = {quoted(name)}.l) "
+            f"FULL JOIN {right} ON {quoted(name)}.r = {self.column(second, _ROW)}"
+        )
+
+
+def has_stored_cells(item: Item, point: exp.Expr) -> bool:
+    """True where the cell of this position is a column of the table's files."""
+    position = p.plain_position(p.bare(point))
+    return item.use is not None and position is not None and is_sorted_position(item.use, *position[1:])
+
+
+def uses_stored_cells(plan: Plan) -> frozenset[str]:
+    """Aliases of tables whose stored index the query's matches read."""
+    found: set[str] = set()
+    for select in plan.selects.values():
+        for match in select.matches:
+            item = item_of(select.tree, match.keyed)
+            kind = match.match
+            point = kind.inner.point if isinstance(kind, RegionMatch) else kind.place(match.keyed).point
+            if has_stored_cells(item, point):
+                found.add(match.keyed)
+    return frozenset(found)
+
+
+def _with(common: Sequence[str]) -> str:
+    return f"WITH {', '.join(common)} " if common else ""
+
+
+def _direction(item: exp.Expr) -> str:
+    return (" DESC" if item.args.get("desc") else " ASC") + " NULLS LAST"
+
+
+def _limits(node: exp.Expr, limit: int | None) -> str:
+    own = node.args.get("limit")
+    wanted = limit if limit is not None else (int(own.expression.name) if own is not None else None)
+    text = f" LIMIT {wanted}" if wanted is not None else ""
+    offset = node.args.get("offset")
+    return f"{text} OFFSET {offset.expression.name}" if offset is not None else text
+
+
+__all__ = ["QueryWriter", "TableUse", "has_stored_cells", "uses_stored_cells"]

@@ -1,0 +1,142 @@
+"""Where the rows of each table come from: Parquet named in the SQL, or a table in memory under a name.
+
+Few row groups are read here, exactly those that were selected, and handed over in memory: DuckDB 1.5 skips no row group
+for an OR of ranges, and planning a Parquet scan costs it more than reading one. Larger parts are named in the SQL as a
+union of scans, one for each run of neighbouring row groups.
+"""
+
+# ruff: noqa: S608  Making SQL is what this module is for; names and texts go through ``text.quoted`` and ``literal``.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
+from idac.query.engines.duckdb.text import list_of, literal, quoted
+from idac.query.engines.rowgroups import RowGroupReader
+from idac.query.plan.model import Scan
+from idac.tables.arrow import arrow_schema
+from idac.tables.model import DataType
+
+#: Scans in a union; each costs DuckDB a millisecond to plan.
+_MOST_RUNS = 8
+
+
+@dataclass
+class Sources:
+    """FROM items by alias, and the tables in memory that they name."""
+
+    sql: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    paths: set[str] = field(default_factory=set)
+
+
+def make_source(sources: Sources, scan: Scan, reader: RowGroupReader, *, with_index: bool, memory_bytes: int) -> int:
+    """Add the source of *scan*'s rows; gives the bytes that it takes in memory.
+
+    *with_index*: the index column is asked for beside the table's own. Up to *memory_bytes* may be read ahead.
+    """
+    storage = scan.use.entry.storage
+    columns = list(scan.columns)
+    if isinstance(storage, MemoryStorage):
+        return _in_memory(sources, scan, storage.data.select(columns) if columns else storage.data.select([0]))
+    if isinstance(storage, PlainStorage):
+        if not storage.files:
+            return _nothing(sources, scan)
+        sources.sql[scan.use.alias] = _whole(sources, storage.files, columns)
+        return 0
+    if with_index and storage.healpix_column not in columns:
+        columns.append(storage.healpix_column)
+    if scan.entries is None:
+        sources.sql[scan.use.alias] = _whole(sources, storage.index.files, columns)
+        return 0
+    if len(scan.entries) == 0:
+        return _in_memory(sources, scan, _empty(scan, storage, columns))
+    if reader.can_read(storage.index.files) and _bytes(scan) <= memory_bytes:
+        return _in_memory(sources, scan, reader.read(storage, scan, columns))
+    sources.sql[scan.use.alias] = _runs(sources, storage, scan, columns)
+    return 0
+
+
+def estimated_row_bytes(scan: Scan) -> int:
+    """Bytes of a row of the columns that are read, roughly."""
+    kinds = {c.name: c.type for c in scan.use.entry.table.columns}
+    return 8 + sum(_width(kinds[name]) for name in scan.columns)
+
+
+def _bytes(scan: Scan) -> int:
+    return scan.rows * estimated_row_bytes(scan)
+
+
+def _width(kind: DataType) -> int:
+    if kind.is_string:
+        return 32
+    return 8 if kind.arraysize is None or kind.is_timestamp else 64
+
+
+def _in_memory(sources: Sources, scan: Scan, data: pa.Table) -> int:
+    name = f"m_{scan.use.alias}"
+    sources.tables[name] = data
+    sources.sql[scan.use.alias] = quoted(name)
+    return int(data.nbytes)
+
+
+def _nothing(sources: Sources, scan: Scan) -> int:
+    return _in_memory(sources, scan, arrow_schema(scan.use.entry.table.columns).empty_table())
+
+
+def _empty(scan: Scan, storage: HatsStorage, columns: Sequence[str]) -> pa.Table:
+    schema = arrow_schema(scan.use.entry.table.columns)
+    if storage.healpix_column not in schema.names:
+        schema = schema.append(pa.field(storage.healpix_column, pa.int64()))
+    return pa.schema([schema.field(c) for c in columns] or [schema.field(0)]).empty_table()
+
+
+def _select(columns: Sequence[str], files: Sequence[str], where: str = "") -> str:
+    listed = ", ".join(map(quoted, columns)) or "1 AS one"
+    # Folders named Norder=3 and the like are not columns.
+    return f"SELECT {listed} FROM read_parquet({list_of(map(literal, files))}, hive_partitioning = false){where}"
+
+
+def _whole(sources: Sources, files: Sequence[str], columns: Sequence[str]) -> str:
+    sources.paths.update(files)
+    return f"({_select(columns, files)})"
+
+
+def _runs(sources: Sources, storage: HatsStorage, scan: Scan, columns: Sequence[str]) -> str:
+    index, entries = storage.index, scan.entries
+    assert entries is not None  # noqa: S101  the caller has looked
+    if scan.ranges is None:
+        # The first rows of a table: which ones does not matter.
+        return _whole(sources, _files(index, entries), columns)
+    name = quoted(storage.healpix_column)
+    parts = []
+    for low, high, files in _envelopes(index, entries):
+        sources.paths.update(files)
+        parts.append(_select(columns, files, f" WHERE {name} >= {low} AND {name} <= {high}"))
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def _files(index: RowGroupIndex, entries: npt.NDArray[np.intp]) -> list[str]:
+    return [index.files[i] for i in np.unique(index.file[entries])]
+
+
+def _envelopes(index: RowGroupIndex, entries: npt.NDArray[np.intp]) -> list[tuple[int, int, list[str]]]:
+    """Disjoint ranges of cells (both ends included) that hold the selected row groups, with the files of each."""
+    low, high = index.hpx_min[entries], index.hpx_max[entries]
+    reach = np.maximum.accumulate(high)
+    # Row groups left out between two that are selected are what a cut saves; ranges that overlap must stay together,
+    # or their rows would be counted twice.
+    skipped = np.diff(entries) - 1
+    cuttable = np.flatnonzero((skipped > 0) & (low[1:] > reach[:-1]))
+    if len(cuttable) >= _MOST_RUNS:
+        widest = np.argsort(skipped[cuttable], kind="stable")[-(_MOST_RUNS - 1) :]
+        cuttable = np.sort(cuttable[widest])
+    first = np.concatenate([[0], cuttable + 1])
+    last = np.concatenate([cuttable, [len(entries) - 1]])
+    return [(int(low[a]), int(reach[b]), _files(index, entries[a : b + 1])) for a, b in zip(first, last, strict=True)]

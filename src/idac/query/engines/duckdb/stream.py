@@ -1,0 +1,169 @@
+"""One query from its place to its last batch: started, read, counted, stopped, and everything given back."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import duckdb
+import pyarrow as pa
+
+from idac.core.errors import Cancelled, ResourceExhausted
+from idac.query.engines.base import Progress
+from idac.query.engines.duckdb.conversion import Converter
+from idac.query.engines.duckdb.failures import as_user_error
+from idac.query.engines.duckdb.place import Place
+from idac.query.scheduler import Watchdog
+from idac.tables.model import Column
+
+BATCH_ROWS = 65_536
+#: A small answer is taken whole at once, so that a slow client keeps no place from others.
+_TAKEN_AT_ONCE_BYTES = 8 * 2**20
+#: Seconds between interrupts of a query that was told to stop and has not: one may come before it has begun.
+_AGAIN_S = 0.1
+
+
+class DuckDBStream:
+    """A running query (see ``engines.base.QueryStream``). One thread reads; any may cancel, close or ask progress."""
+
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        max_rows: int,
+        timeout_s: float,
+        place: Place,
+        watchdog: Watchdog,
+        release: Callable[[], None],
+    ) -> None:
+        self.columns = columns
+        self.overflowed = False
+        self._max_rows, self._timeout_s = max_rows, timeout_s
+        self._place, self._watchdog, self._release = place, watchdog, release
+        self._converter = Converter(columns)
+        self._lock = threading.RLock()
+        self._reader: pa.RecordBatchReader | None = None
+        self._ready: deque[pa.RecordBatch] = deque()
+        self._rows = 0
+        self._stopped: Exception | None = None
+        self._ended = self._released = False
+        self._deadline: int | None = None
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def start(self, connection_for: Callable[[], duckdb.DuckDBPyConnection], sql: str) -> None:
+        """Run *sql* until its first batch, its end, or all of a small answer is here."""
+        self._deadline = self._watchdog.watch(self._timeout_s, self._time_is_over)
+        try:
+            connection = connection_for()
+            self._check()
+            self._reader = connection.execute(sql).to_arrow_reader(BATCH_ROWS)
+            taken = 0
+            while taken < _TAKEN_AT_ONCE_BYTES and not self._ended:
+                batch = self._fetch()
+                if batch is not None:
+                    self._ready.append(batch)
+                    taken += batch.nbytes
+        except BaseException as error:
+            raise self._failed(error) from error
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            while True:
+                self._check()
+                if self._ready:
+                    yield self._ready.popleft()
+                elif self._ended:
+                    return
+                elif (batch := self._fetch()) is not None:
+                    yield batch
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raise self._failed(error) from error
+
+    def _fetch(self) -> pa.RecordBatch | None:
+        """The next batch within the row cap; None at the end, which gives the place back."""
+        with self._lock:
+            self._check()
+            if self._reader is None or self._ended:
+                return None
+            try:
+                batch = self._converter.convert(self._reader.read_next_batch())
+            except StopIteration:
+                self._finish()
+                return None
+            room = self._max_rows - self._rows
+            if batch.num_rows > room:
+                self.overflowed = True
+                batch = batch.slice(0, room)
+                self._finish()
+            self._rows += batch.num_rows
+            return batch if batch.num_rows else None
+
+    def _check(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """What to raise instead of *error*; everything is given back."""
+        memory = self._place.share.memory_bytes
+        self.close()
+        if self._stopped is not None:
+            return self._stopped
+        return as_user_error(error, memory) or error
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        self._stop(Cancelled("The query was stopped."))
+
+    def _time_is_over(self) -> float | None:
+        return self._stop(
+            ResourceExhausted(
+                "The query took longer than it may.",
+                value=f"{self._timeout_s:g} s",
+                next_step="Make it smaller, or submit it as an asynchronous job with a longer execution duration.",
+            )
+        )
+
+    def _stop(self, reason: Exception) -> float | None:
+        if self._released:
+            # All rows are here already; only a cancel can still keep them back.
+            if self._stopped is None and isinstance(reason, Cancelled):
+                self._stopped = reason
+            return None
+        first = self._stopped is None
+        if first:
+            self._stopped = reason
+        self._place.interrupt()
+        if first and isinstance(reason, Cancelled):
+            self._watchdog.watch(_AGAIN_S, lambda: self._stop(reason))
+        return _AGAIN_S
+
+    def close(self) -> None:
+        """Stop the work if it runs, and give everything back. Waits for a batch in the making."""
+        if not self._released and not self._ended and self._stopped is None:
+            self.cancel()
+        with self._lock:
+            self._ready.clear()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Give the place back: the engine's part is over."""
+        self._ended = True
+        if self._released:
+            return
+        self._released = True
+        if self._deadline is not None:
+            self._watchdog.forget(self._deadline)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        self._place.clear()
+        self._release()
+
+    def progress(self) -> Progress:
+        if self._ended:
+            return Progress(1.0, self._rows)
+        return Progress(self._place.progress(), self._rows)

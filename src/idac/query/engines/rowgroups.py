@@ -1,0 +1,214 @@
+"""Reads chosen row groups of local Parquet files straight into memory, and what planning asks of small tables.
+
+Footers are kept, since opening a file costs more than reading a row group of it; a file never changes in place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage
+from idac.core.errors import StoreUnavailable
+from idac.query.plan.model import Scan
+from idac.query.resolved import TableUse
+
+#: Bytes of footers kept, as the files state them; in memory they take several times that.
+_FOOTER_BYTES = 64 * 1024 * 1024
+#: Row groups beyond which the columns of one are decoded on several threads.
+_THREADED_FROM = 4
+
+
+@dataclass(frozen=True)
+class _IdIndex:
+    """Row groups of an id index: the file and number of each, and the least and greatest id in it."""
+
+    files: tuple[str, ...]
+    file: npt.NDArray[np.int32]
+    row_group: npt.NDArray[np.int32]
+    low: npt.NDArray[np.generic]
+    high: npt.NDArray[np.generic]
+    column: str
+    cell: str
+
+
+class RowGroupReader:
+    """Thread-safe; opens each file anew, with its footer from the cache."""
+
+    def __init__(self, footer_bytes: int = _FOOTER_BYTES) -> None:
+        self._lock = threading.Lock()
+        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self._footer_bytes, self._limit = 0, footer_bytes
+        self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
+
+    def can_read(self, files: Sequence[str]) -> bool:
+        """True for files on this machine."""
+        return bool(files) and "://" not in files[0]
+
+    # -- row groups ------------------------------------------------------------------------------------------------
+
+    def read(self, storage: HatsStorage, scan: Scan, columns: Sequence[str]) -> pa.Table:
+        """The rows of the scan's row groups that lie in its ranges."""
+        index, entries = storage.index, scan.entries
+        assert entries is not None  # noqa: S101  only selective scans are read here
+        wanted = list(columns)
+        if scan.ranges is not None and storage.healpix_column not in wanted:
+            wanted.append(storage.healpix_column)
+        threads = len(entries) >= _THREADED_FROM
+        pieces = []
+        for number in np.unique(index.file[entries]):
+            groups = index.row_group[entries[index.file[entries] == number]].tolist()
+            piece = self.read_row_groups(index.files[number], groups, wanted, threads=threads)
+            pieces.append(piece if scan.ranges is None else _within(piece, storage.healpix_column, scan.ranges))
+        table = pa.concat_tables(pieces, promote_options="permissive")
+        return table.select(columns) if columns else table.select([0])
+
+    def read_row_groups(
+        self, path: str, groups: Sequence[int], columns: Sequence[str], *, threads: bool = False
+    ) -> pa.Table:
+        try:
+            footer = self._footer(path)
+            with pq.ParquetFile(path, metadata=footer, memory_map=True, pre_buffer=False) as file:
+                return file.read_row_groups(list(groups), columns=list(columns) or None, use_threads=threads)
+        except (OSError, pa.ArrowException) as error:
+            self._forget(path)
+            raise unreadable() from error
+
+    def _footer(self, path: str) -> pq.FileMetaData:
+        with self._lock:
+            found = self._footers.get(path)
+            if found is not None:
+                self._footers.move_to_end(path)
+                return found
+        footer = pq.read_metadata(path)
+        with self._lock:
+            if path not in self._footers:
+                self._footers[path] = footer
+                self._footer_bytes += footer.serialized_size
+            while self._footer_bytes > self._limit and len(self._footers) > 1:
+                _, old = self._footers.popitem(last=False)
+                self._footer_bytes -= old.serialized_size
+        return footer
+
+    def _forget(self, path: str) -> None:
+        with self._lock:
+            old = self._footers.pop(path, None)
+            if old is not None:
+                self._footer_bytes -= old.serialized_size
+
+    # -- what planning asks for --------------------------------------------------------------------------------------
+
+    def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
+        """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""
+        storage = use.entry.storage
+        if not isinstance(storage, HatsStorage) or not self.can_read(storage.id_index_files):
+            return None
+        index = self._id_index(storage)
+        if index is None:
+            return None
+        values = _ids_like(ids, index.low.dtype)
+        if values is None:
+            return None
+        return self._look_up(index, np.sort(values))
+
+    def _look_up(self, index: _IdIndex, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+        first = np.searchsorted(values, index.low, side="left")
+        last = np.searchsorted(values, index.high, side="right")
+        hits = np.flatnonzero(last > first)
+        found = []
+        for number in np.unique(index.file[hits]):
+            groups = index.row_group[hits[index.file[hits] == number]].tolist()
+            table = self.read_row_groups(index.files[number], groups, [index.column, index.cell])
+            mask = pc.is_in(table.column(index.column), value_set=pa.array(values).cast(table.schema.field(0).type))
+            found.append(table.filter(mask).column(index.cell).to_numpy())
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def _id_index(self, storage: HatsStorage) -> _IdIndex | None:
+        key = tuple(storage.id_index_files)
+        with self._lock:
+            if key in self._id_indexes:
+                self._id_indexes.move_to_end(key)
+                return self._id_indexes[key]
+        index = self._load_id_index(key, storage.healpix_column)
+        with self._lock:
+            self._id_indexes[key] = index
+            while len(self._id_indexes) > 64:
+                self._id_indexes.popitem(last=False)
+        return index
+
+    def _load_id_index(self, files: tuple[str, ...], cell: str) -> _IdIndex | None:
+        rows = [row for number, path in enumerate(files) for row in self._id_ranges(number, path)]
+        if not rows or any(row[2] is None for row in rows):
+            return None
+        file, group, low, high = zip(*rows, strict=True)
+        column = self._footer(files[0]).schema.to_arrow_schema().names[0]
+        lows, highs = np.array(low), np.array(high)
+        return _IdIndex(files, np.array(file, np.int32), np.array(group, np.int32), lows, highs, column, cell)
+
+    def _id_ranges(self, number: int, path: str) -> Iterable[tuple[int, int, object, object]]:
+        try:
+            footer = self._footer(path)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable() from error
+        for group in range(footer.num_row_groups):
+            statistics = footer.row_group(group).column(0).statistics
+            if statistics is None or not statistics.has_min_max:
+                yield number, group, None, None
+            else:
+                yield number, group, statistics.min, statistics.max
+
+    def numbers(self, use: TableUse, columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], ...]:
+        """Whole columns of a small table as doubles, NULL as NaN."""
+        table = self._small(use, list(dict.fromkeys(columns)))
+        return tuple(
+            table.column(c).cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy().astype(np.float64)
+            for c in columns
+        )
+
+    def values(self, use: TableUse, column: str) -> frozenset[object]:
+        """Distinct values of a column of a small table."""
+        return frozenset(pc.unique(self._small(use, [column]).column(column).drop_null()).to_pylist())
+
+    def _small(self, use: TableUse, columns: list[str]) -> pa.Table:
+        storage = use.entry.storage
+        if isinstance(storage, MemoryStorage):
+            return storage.data.select(columns)
+        assert isinstance(storage, PlainStorage)  # noqa: S101  planning asks for no others
+        try:
+            return pa.concat_tables([pq.read_table(Path(f), columns=columns) for f in storage.files])
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable() from error
+
+
+def _within(table: pa.Table, column: str, ranges: npt.NDArray[np.int64]) -> pa.Table:
+    cells = table.column(column).to_numpy()
+    place = np.searchsorted(ranges[:, 0], cells, side="right") - 1
+    inside = (place >= 0) & (cells < ranges[np.maximum(place, 0), 1])
+    return table if inside.all() else table.filter(pa.array(inside))
+
+
+def _ids_like(ids: frozenset[object], kind: np.dtype[np.generic]) -> npt.NDArray[np.generic] | None:
+    """The ids as an array of the index's type; those that can't be in it are left out. None for a mixture."""
+    if kind.kind in "iu":
+        info = np.iinfo(kind.type)  # type: ignore[type-var]  # an integer type, as its kind says
+        return np.array([i for i in ids if isinstance(i, int) and info.min <= i <= info.max], dtype=kind)
+    if kind.kind == "U":
+        return np.array([i for i in ids if isinstance(i, str)], dtype=np.str_)
+    return None
+
+
+def unreadable() -> StoreUnavailable:
+    """For files that are gone, cut short or damaged: the caller can do nothing but ask again, or tell us."""
+    return StoreUnavailable(
+        "Data of a table that the query uses can't be read at the moment.",
+        next_step="Run the query again; if it fails again, tell the operator.",
+    )
