@@ -1,0 +1,50 @@
+"""``idac explain``: what a query will read, how it was narrowed down, and the SQL that the engine gets."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from idac.cli.main import Options
+from idac.cli.output import print_json, print_table
+from idac.cli.query import local_service
+from idac.core.principal import LOCAL_ADMIN
+from idac.query.engines.base import Explanation, ScanEstimate
+
+
+@click.command("explain")
+@click.argument("adql")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def command(options: Options, adql: str, as_json: bool) -> None:
+    """Show what the query ADQL would read, without running it; - reads it from standard input."""
+    text = sys.stdin.read() if adql == "-" else adql
+    with local_service(options.load()) as service:
+        explanation = service.explain(text, LOCAL_ADMIN)
+    if as_json:
+        print_json(asdict(explanation))
+    else:
+        _show(explanation)
+
+
+def _show(explanation: Explanation) -> None:
+    header = ("table", "files", "row groups", "rows", "read because of")
+    print_table(header, map(_row, explanation.scans))
+    click.echo(f"{explanation.rows_to_read:,} rows to read; lane: {explanation.lane}\n")
+    click.echo(explanation.sql)
+
+
+def _row(scan: ScanEstimate) -> tuple[str, ...]:
+    return (
+        f"{scan.table} ({scan.alias})",
+        _of(scan.files, scan.files_total),
+        _of(scan.row_groups, scan.row_groups_total),
+        _of(scan.rows, scan.rows_total),
+        scan.reason,
+    )
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,}"
