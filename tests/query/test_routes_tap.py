@@ -1,0 +1,275 @@
+"""TAP 1.1 over a real connection: parameters, formats, errors, uploads, pages, and clients that go away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+import pytest
+from astropy.table import Table as AstropyTable
+from defusedxml.ElementTree import fromstring
+
+from archive_fixture import build_archive, star_table
+from idac.catalogs.archive import Archive
+from idac.core.errors import ResourceExhausted
+from idac.web.settings import ServerSettings
+from services import http
+from services.scripted_engine import Script, ScriptedEngine
+from services.tap_centre import Centre, serving_tap
+from services.waiting import until
+
+VOTABLE = "{http://www.ivoa.net/xml/VOTable/v1.3}"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return build_archive(tmp_path_factory.mktemp("archive"), {"demo.stars": star_table(500)})
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def centre(archive: Archive, engine: ScriptedEngine, tmp_path: Path) -> Iterator[Centre]:
+    server = ServerSettings(max_form_bytes=100_000, max_upload_bytes=1_000_000)
+    with serving_tap(tmp_path, archive, engine, server=server) as served:
+        yield served
+
+
+def sync(centre: Centre, **parameters: str) -> httpx.Response:
+    return http.post(f"{centre.tap}/sync", data={"LANG": "ADQL", "QUERY": "SELECT id FROM demo.stars", **parameters})
+
+
+def error_of(answer: httpx.Response) -> str:
+    """The text of a DALI error document."""
+    assert answer.headers["content-type"] == "application/x-votable+xml"
+    root = fromstring(answer.content)
+    (info,) = root.findall(f"{VOTABLE}RESOURCE[@type='results']/{VOTABLE}INFO[@name='QUERY_STATUS']")
+    assert info.get("value") == "ERROR"
+    return info.text or ""
+
+
+def test_get_and_post_give_the_same_answer(centre: Centre) -> None:
+    query = urlencode({"lang": "adql", "query": "SELECT id FROM demo.stars", "responseformat": "csv"})
+    got = http.get(f"{centre.tap}/sync?{query}")
+    assert (got.status_code, got.headers["content-type"]) == (200, "text/csv;header=present; charset=utf-8")
+    assert got.text.split() == ["id", "0", "1", "2"]
+    assert sync(centre, RESPONSEFORMAT="csv").content == got.content
+    assert got.headers["content-disposition"] == 'inline; filename="result.csv"'
+
+
+def test_a_votable_is_what_one_gets_for_not_asking(centre: Centre) -> None:
+    answer = sync(centre)
+    assert answer.headers["content-type"].startswith("application/x-votable+xml")
+    table = AstropyTable.read(BytesIO(answer.content), format="votable")
+    assert list(table["id"]) == [0, 1, 2]
+
+
+def test_responseformat_goes_before_format(centre: Centre) -> None:
+    assert sync(centre, FORMAT="votable", RESPONSEFORMAT="tsv").text.split() == ["id", "0", "1", "2"]
+
+
+def test_the_answer_tells_its_query_and_run(centre: Centre) -> None:
+    root = fromstring(sync(centre, RESPONSEFORMAT="votable/td", RUNID="mine").content)
+    infos = {info.get("name"): info.get("value") for info in root.iter(f"{VOTABLE}INFO")}
+    assert infos == {"QUERY_STATUS": "OK", "QUERY": "SELECT id FROM demo.stars", "RUNID": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (
+            {"LANG": "SQL"},
+            "LANG names a language that is not spoken here. Given: SQL. Allowed: ADQL, ADQL-2.0, ADQL-2.1.",
+        ),
+        ({"QUERY": " "}, "QUERY is missing. Allowed: an ADQL query. Add QUERY=SELECT … to the request."),
+        (
+            {"REQUEST": "getCapabilities"},
+            "REQUEST has a value that is not allowed. Given: getCapabilities. Allowed: DOQUERY.",
+        ),
+        ({"MAXREC": "-1"}, "MAXREC has a value that is not allowed. Given: -1. Allowed: a whole number, 0 or more."),
+        ({"RESPONSEFORMAT": "pdf"}, "There is no such format. Given: pdf."),
+        ({"UPLOAD": "t,param:x"}, "UPLOAD names a file that the request does not carry. Given: param:x."),
+        ({"UPLOAD": "t,file:///etc/passwd"}, "The upload's address is of a kind that is not fetched."),
+        ({"UPLOAD": "t,http://169.254.169.254/latest"}, "The upload's address is not a public one."),
+        ({"QUERY": "SELECT nope FROM demo.stars"}, "line 1, column 8: "),
+        ({"QUERY": "DROP TABLE demo.stars"}, "line 1, column 1: "),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_votable(centre: Centre, parameters: dict[str, str], words: str) -> None:
+    answer = sync(centre, **parameters)
+    assert answer.status_code == 400
+    assert error_of(answer).startswith(words)
+
+
+def test_a_parameter_with_two_values_is_refused(centre: Centre) -> None:
+    answer = http.get(f"{centre.tap}/sync?LANG=ADQL&QUERY=SELECT+1&query=SELECT+2")
+    assert error_of(answer) == (
+        "QUERY is given 2 times with different values. Given: 'SELECT 1', 'SELECT 2'. Allowed: one QUERY. Send the "
+        "parameter once."
+    )
+
+
+def test_a_query_text_over_the_limit_is_refused(centre: Centre) -> None:
+    answer = sync(centre, QUERY="SELECT " + "x" * 200_000)
+    assert answer.status_code == 413
+    assert error_of(answer).startswith("The request's parameters are too large. Given: more than 100000 bytes.")
+
+
+def test_a_body_over_the_limit_is_refused(centre: Centre) -> None:
+    answer = http.post(f"{centre.tap}/sync", files={"t": ("t.csv", b"x" * 1_200_000)})
+    assert answer.status_code == 413
+    assert error_of(answer).startswith("The request is too large. Given: ")
+
+
+def test_an_error_of_the_engine_has_its_own_status(centre: Centre, engine: ScriptedEngine) -> None:
+    engine.script.start_error = ResourceExhausted("The query needs more memory than it may have.")
+    answer = sync(centre)
+    assert (answer.status_code, error_of(answer)) == (400, "The query needs more memory than it may have.")
+
+
+def test_a_table_sent_along_is_queried_and_gone_afterwards(centre: Centre, engine: ScriptedEngine) -> None:
+    data = {"LANG": "ADQL", "QUERY": "SELECT x FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:f", "FORMAT": "csv"}
+    answer = http.post(f"{centre.tap}/sync", data=data, files={"f": ("mine.csv", b"x\n5\n6\n")})
+    assert answer.text.split() == ["x", "0", "1", "2"]
+    (use,) = engine.seen.queries[0].tables
+    assert use.entry.storage.rows == 2
+    assert [p for p in centre.spool.rglob("*") if p.is_file()] == []
+
+
+def test_a_table_sent_with_a_job_stays_with_it(centre: Centre) -> None:
+    data = {"LANG": "ADQL", "QUERY": "SELECT x FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:f", "FORMAT": "csv"}
+    created = http.post(f"{centre.tap}/async", data=data, files={"f": ("mine.csv", b"x\n5\n6\n")})
+    job = created.headers["location"]
+    assert [p.name for p in centre.results.root.rglob("*.parquet")] == ["mine.parquet"]
+    http.post(f"{job}/phase", data={"PHASE": "RUN"})
+    until(lambda: http.get(f"{job}/phase").text not in ("QUEUED", "EXECUTING"))
+    assert http.get(f"{job}/phase").text == "COMPLETED", http.get(f"{job}/error").text
+    answer = http.get(f"{job}/results/result")
+    assert answer.text.split() == ["x", "0", "1", "2"]
+    assert answer.headers["content-type"].startswith("text/csv")
+    http.delete(job)
+    assert [p for p in centre.results.root.rglob("*") if p.is_file()] == []
+
+
+def test_a_bad_upload_makes_no_job_and_leaves_nothing(centre: Centre) -> None:
+    data = {"LANG": "ADQL", "QUERY": "SELECT 1", "UPLOAD": "mine,param:f"}
+    created = http.post(f"{centre.tap}/async", data=data, files={"f": ("mine.zip", b"PK\x03\x04")})
+    assert created.status_code == 400
+    assert created.text.startswith("UsageFault: The file is a zip archive.")
+    assert not centre.results.root.exists() or [p for p in centre.results.root.rglob("*") if p.is_file()] == []
+
+
+def test_a_job_with_a_wrong_query_ends_in_error(centre: Centre) -> None:
+    job = http.post(f"{centre.tap}/async", data={"QUERY": "SELECT nope FROM demo.stars", "PHASE": "RUN"}).headers[
+        "location"
+    ]
+    until(lambda: http.get(f"{job}/phase").text not in ("QUEUED", "EXECUTING"))
+    assert http.get(f"{job}/phase").text == "ERROR"
+    assert error_of(http.get(f"{job}/error")).startswith("line 1, column 8: ")
+
+
+def test_aborting_a_job_stops_the_engine(centre: Centre, engine: ScriptedEngine) -> None:
+    engine.script.waits_at_end = True
+    job = http.post(f"{centre.tap}/async", data={"QUERY": "SELECT id FROM demo.stars", "PHASE": "RUN"}).headers[
+        "location"
+    ]
+    assert engine.seen.started.wait(60)
+    http.post(f"{job}/phase", data={"PHASE": "ABORT"})
+    assert engine.seen.cancelled.wait(60)
+    assert engine.seen.closed.wait(60)
+    assert http.get(f"{job}/phase").text == "ABORTED"
+
+
+@pytest.mark.parametrize("script", [Script(waits_at_start=True), Script(rows=2_000_000, batch_rows=50_000)])
+def test_a_client_that_goes_away_stops_its_query(centre: Centre, engine: ScriptedEngine, script: Script) -> None:
+    engine.script = script
+    parts = urlsplit(centre.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+        connection.sendall(b"GET /api/tap/sync?LANG=ADQL&QUERY=SELECT+id+FROM+demo.stars HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert engine.seen.started.wait(60)
+    assert engine.seen.cancelled.wait(60)
+
+
+def test_an_answer_that_fails_on_the_way_ends_with_the_error(centre: Centre, engine: ScriptedEngine) -> None:
+    engine.script = Script(rows=200_000, batch_rows=20_000, fails_with=ResourceExhausted("Out of memory."))
+    answer = sync(centre, RESPONSEFORMAT="votable/td")
+    assert answer.status_code == 200
+    last = list(fromstring(answer.content).iter(f"{VOTABLE}INFO"))[-1]
+    assert (last.get("name"), last.get("value"), last.text) == ("QUERY_STATUS", "ERROR", "Out of memory.")
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        sync(centre, RESPONSEFORMAT="csv")
+
+
+def test_head_of_a_query_sends_no_rows(centre: Centre) -> None:
+    answer = http.head(f"{centre.tap}/sync?LANG=ADQL&QUERY=SELECT+id+FROM+demo.stars")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_tables_are_told_briefly_in_full_and_one_by_one(centre: Centre) -> None:
+    brief = fromstring(http.get(f"{centre.tap}/tables?detail=min").content)
+    assert next(t.findtext("name") for t in brief.iter("table")) == "demo.stars"
+    assert list(brief.iter("column")) == []
+    full = fromstring(http.get(f"{centre.tap}/tables", headers={"user-agent": "test"}).content)
+    names = [c.findtext("name") for c in full.iter("column")]
+    assert set(names[:6]) == {"ra", "dec", "id", "mag", "name", "flag"}
+    assert '"size"' in names
+    one = fromstring(http.get(f"{centre.tap}/tables/demo.stars").content)
+    assert one.tag == "{http://www.ivoa.net/xml/VOSITables/v1.0}table"
+    assert len(list(one.iter("column"))) == 6
+    missing = http.get(f"{centre.tap}/tables/demo.planets")
+    assert (missing.status_code, missing.text) == (
+        404,
+        "NotFoundFault: There is no such table. Given: demo.planets. See the list of tables one level up.\n",
+    )
+
+
+def test_an_unchanged_table_set_is_not_sent_again(centre: Centre) -> None:
+    first = http.get(f"{centre.tap}/tables")
+    assert first.headers["content-encoding"] == "gzip"
+    again = http.get(f"{centre.tap}/tables", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_capabilities_name_every_format_and_limit(centre: Centre) -> None:
+    root = fromstring(http.get(f"{centre.tap}/capabilities").content)
+    tap = next(c for c in root.iter("capability") if c.get("standardID") == "ivo://ivoa.net/std/TAP")
+    assert tap.findtext("interface/accessURL") == centre.tap
+    aliases = {alias.text for alias in tap.iter("alias")}
+    assert {"votable", "votable/td", "parquet", "fits", "csv", "tsv", "json"} <= aliases
+    assert tap.findtext("outputLimit/default") == "5000000"
+    assert tap.findtext("executionDuration/hard") == "21600"
+    forms = [form.text or "" for form in tap.iter("form")]
+    assert "ivo_healpix_index(order BIGINT, ra DOUBLE, dec DOUBLE) -> BIGINT" in forms
+    assert {"POINT", "WITH", "INTERSECT", "CAST", "COALESCE", "IN_UNIT", "OFFSET", "ILIKE"} <= set(forms)
+
+
+def test_availability_says_yes(centre: Centre) -> None:
+    root = fromstring(http.get(f"{centre.tap}/availability").content)
+    assert root.findtext("{http://www.ivoa.net/xml/VOSIAvailability/v1.0}available") == "true"
+
+
+def test_every_example_is_a_query_that_may_run(centre: Centre) -> None:
+    page = http.get(f"{centre.tap}/examples")
+    root = fromstring(page.content)
+    xhtml = "{http://www.w3.org/1999/xhtml}"
+    queries = [q.text for q in root.iter(f"{xhtml}pre") if q.get("property") == "query"]
+    assert len(queries) == 3
+    for query in queries:
+        assert sync(centre, QUERY=query or "", MAXREC="0", RESPONSEFORMAT="csv").status_code == 200, query
+
+
+def test_the_base_address_leads_to_the_capabilities(centre: Centre) -> None:
+    answer = http.get(centre.tap)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{centre.tap}/capabilities")
+
+
+def test_health_tells_of_each_part(centre: Centre) -> None:
+    assert http.get(f"{centre.url}/api/health").json() == {"status": "ok", "checks": {"archive": "ok"}}
+    assert http.get(f"{centre.url}/api/health/live").json() == {"status": "ok"}
