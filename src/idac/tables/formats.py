@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from idac.core.errors import BadParameter
 from idac.tables.writers.columnar import write_arrow, write_parquet
-from idac.tables.writers.delimited import write_csv, write_json, write_tsv
+from idac.tables.writers.delimited import write_csv, write_tsv
 from idac.tables.writers.fits import write_fits
 from idac.tables.writers.info import ResultInfo, Write
+from idac.tables.writers.json_text import write_json
 from idac.tables.writers.votable import error_document, write_binary, write_binary2, write_tabledata
 
 __all__ = ["DEFAULT_FORMAT", "FORMATS", "Format", "ResultInfo", "error_document", "find_format"]

@@ -128,9 +128,13 @@ class Table:
     def qualified_name(self) -> str:
         return f"{self.schema}.{self.name}"
 
+    def matching(self, name: str) -> tuple[Column, ...]:
+        """Every column of that name regardless of case; a look-up, since tables have more than a thousand columns."""
+        return self._by_lower.get(name.lower(), ())
+
     def find(self, name: str, *, delimited: bool = False) -> Column | None:
         """The column of that name: regardless of case unless *delimited* (ADQL 2.1 section 2.1.3)."""
-        matches = self._by_lower.get(name.lower(), ())
+        matches = self.matching(name)
         if delimited:
             return next((c for c in matches if c.name == name), None)
         return matches[0] if len(matches) == 1 else next((c for c in matches if c.name == name), None)

@@ -75,7 +75,7 @@ class CsvSource(TableSource):
                 rest += data
                 if not data:
                     break
-                cut = _record_end(rest, self._header.newline)
+                cut = _record_end(rest, self._header.newline, self._source.limits.max_cell_bytes)
                 if cut:
                     yield rest[:cut]
                     rest = rest[cut:]
@@ -94,6 +94,8 @@ class CsvSource(TableSource):
 
         Raises pa.ArrowInvalid where a value does not convert.
         """
+        # Before the parser sees it, whose call for a wrong row fails where the row is in another encoding.
+        self._refuse_other_encodings(data, rows_before)
         wrong: list[arrow_csv.InvalidRow] = []
 
         def note(row: arrow_csv.InvalidRow) -> str:
@@ -114,8 +116,6 @@ class CsvSource(TableSource):
         except pa.ArrowInvalid as error:
             if wrong:
                 raise self._wrong_count(wrong[0], rows_before) from error
-            if "invalid UTF8" in str(error):
-                raise self._not_utf8(data, rows_before) from error
             if "CSV conversion error" in str(error):
                 raise
             raise BadData(
@@ -134,19 +134,18 @@ class CsvSource(TableSource):
             next_step="Correct the row; a field that holds the separator must be quoted.",
         )
 
-    def _not_utf8(self, data: bytes, rows_before: int) -> BadData:
+    def _refuse_other_encodings(self, data: bytes, rows_before: int) -> None:
         try:
             data.decode("utf-8")
-            place = 0
         except UnicodeDecodeError as error:
             place = error.start
-        row = rows_before + data.count(self._header.newline, 0, place) + 1
-        return BadData(
-            f"Row {row}: the text is not UTF-8.",
-            value=repr(data[max(0, place - 10) : place + 10]),
-            allowed="UTF-8, with or without a byte order mark",
-            next_step="Convert the file, with `iconv -t UTF-8` for instance.",
-        )
+            row = rows_before + data.count(self._header.newline, 0, place) + 1
+            raise BadData(
+                f"Row {row}: the text is not UTF-8.",
+                value=repr(data[max(0, place - 10) : place + 10]),
+                allowed="UTF-8, with or without a byte order mark",
+                next_step="Convert the file, with `iconv -t UTF-8` for instance.",
+            ) from error
 
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
         row = 1
@@ -233,11 +232,12 @@ def _complexes(texts: pa.Array, column: Column, target: pa.DataType, first_row: 
     return pa.array(values, target)
 
 
-def _record_end(data: bytes, newline: bytes) -> int:
+def _record_end(data: bytes, newline: bytes, max_cell_bytes: int) -> int:
     """The place behind the last line end that is not within quotes; 0 where there is none.
 
     *data* begins outside quotes, so a line end is outside them where the quotes before it are even in number. Where
-    no line end is (a stray quote in a field that is not quoted), quotes mean nothing in this file: the last is taken.
+    no line end is so for longer than a value may be, a stray quote in a field that is not quoted is the likelier
+    reason: then the last line end is taken.
     """
     last = data.rfind(newline)
     if last < 0:
@@ -251,4 +251,4 @@ def _record_end(data: bytes, newline: bytes) -> int:
     good = ends[even]
     if len(good):
         return int(good[-1]) + 1
-    return last + 1 if len(data) > _BLOCK_BYTES // 2 else 0
+    return last + 1 if len(data) > max_cell_bytes else 0

@@ -142,17 +142,25 @@ class Input:
     def random(self) -> BinaryIO:
         """The unpacked bytes as a seekable file: the input itself where it is one, else a temporary copy on disk."""
         if self._spooled is None and (self.is_gzip or not self.is_seekable):
-            spooled = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY)  # noqa: SIM115 - closed by close()
-            with self.stream() as stream:
-                for part in iter(lambda: stream.read(_COPY_BYTES), b""):
-                    spooled.write(part)
-            self._spooled = cast("BinaryIO", spooled)
+            self._spooled = self._copy()
         if self._spooled is not None:
             return self._spooled
         if self._file is None:
             assert self.path is not None  # noqa: S101 - one of the two is set at birth
             self._file = self._open_path(self.path)
         return self._file
+
+    def _copy(self) -> BinaryIO:
+        """The unpacked bytes in a temporary file, in memory where they are few."""
+        spooled = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY)  # noqa: SIM115 - closed by close()
+        try:
+            with self.stream() as stream:
+                for part in iter(lambda: stream.read(_COPY_BYTES), b""):
+                    spooled.write(part)
+        except BaseException:
+            spooled.close()
+            raise
+        return cast("BinaryIO", spooled)
 
     def size(self) -> int:
         """Number of unpacked bytes; spools an input that does not know it."""

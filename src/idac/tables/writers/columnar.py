@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import Column
+from idac.tables.writers.batches import Rows
+from idac.tables.writers.fields import fields_document
 from idac.tables.writers.info import ResultInfo
-from idac.tables.writers.votable import fields_document
 
 #: Bytes collected before a row group is written: small enough for flat memory, large enough for readers to be fast.
 _GROUP_BYTES = 32 * 1024 * 1024
@@ -47,45 +48,63 @@ class _Sink(io.RawIOBase):
 def write_parquet(
     columns: tuple[Column, ...], batches: Iterable[pa.RecordBatch], info: ResultInfo, overflowed: Callable[[], bool]
 ) -> Iterator[bytes]:
-    """Parquet whose footer carries the fields as a VOTable, and ``QUERY_STATUS`` once the last row is known."""
-    document = fields_document(columns, info)
-    metadata = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": document}
-    schema = arrow_schema(columns).with_metadata(metadata)
+    """Parquet whose footer carries the fields as a VOTable, with the QUERY_STATUS that the last row has shown."""
+    source = Rows(columns, batches)
+    # Dictionaries pay for texts, of which many are alike, and cost time for measurements, which are not.
+    texts = [f.name for f in source.schema if pa.types.is_string(f.type)]
     sink = _Sink()
-    with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, write_statistics=True) as writer:
-        for group in _groups(batches, schema):
-            writer.write_table(group, row_group_size=_GROUP_ROWS)
-            if chunk := sink.take():
-                yield chunk
-        writer.add_key_value_metadata({"QUERY_STATUS": "OVERFLOW" if overflowed() else "OK"})
+    writer = pq.ParquetWriter(
+        sink, source.schema, compression="zstd", compression_level=1, use_dictionary=texts or False
+    )
+    for group in _groups(source):
+        writer.write_table(group, row_group_size=_GROUP_ROWS)
+        yield sink.take()
+    # A file without its footer can't be read, which is what an answer that failed should be.
+    source.check()
+    status = "OVERFLOW" if overflowed() else "OK"
+    writer.add_key_value_metadata(
+        {
+            "IVOA.VOTable-Parquet.version": "1.0",
+            "IVOA.VOTable-Parquet.content": fields_document(columns, info, status=status),
+        }
+    )
+    writer.close()
     yield sink.take()
 
 
-def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     size = rows = 0
     for batch in batches:
-        held.append(batch)
-        size, rows = size + batch.nbytes, rows + batch.num_rows
-        if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
-            yield pa.Table.from_batches([b.cast(schema) for b in held])
-            held, size, rows = [], 0, 0
+        step = max(1, batch.num_rows * _GROUP_BYTES // max(batch.nbytes, _GROUP_BYTES))
+        for start in range(0, batch.num_rows, step):
+            piece = batch.slice(start, step)
+            held.append(piece)
+            size, rows = size + piece.nbytes, rows + piece.num_rows
+            if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
+                yield pa.Table.from_batches(held)
+                held, size, rows = [], 0, 0
     if held:
-        yield pa.Table.from_batches([b.cast(schema) for b in held])
+        yield pa.Table.from_batches(held)
 
 
 def write_arrow(
-    columns: tuple[Column, ...],
-    batches: Iterable[pa.RecordBatch],
-    info: ResultInfo,
-    overflowed: Callable[[], bool],
+    columns: tuple[Column, ...], batches: Iterable[pa.RecordBatch], info: ResultInfo, overflowed: Callable[[], bool]
 ) -> Iterator[bytes]:
-    """An Arrow IPC stream; each field carries its column's metadata, and the schema the INFOs."""
+    """An Arrow IPC stream; each field carries its column's metadata, and the schema the INFOs.
+
+    A last batch without rows has ``QUERY_STATUS`` in its own metadata, as the schema is sent before it is known.
+    """
+    source = Rows(columns, batches)
     schema = arrow_schema(columns).with_metadata({name: value for name, value, _ in info.infos})
     sink = _Sink()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch.cast(schema))
-            if chunk := sink.take():
-                yield chunk
+    writer = pa.ipc.new_stream(sink, schema)
+    yield sink.take()
+    for batch in source:
+        writer.write_batch(batch)
+        yield sink.take()
+    source.check()
+    empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+    writer.write_batch(empty, custom_metadata={"QUERY_STATUS": "OVERFLOW" if overflowed() else "OK"})
+    writer.close()
     yield sink.take()

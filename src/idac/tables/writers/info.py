@@ -26,5 +26,5 @@ class ResultInfo:
     spool_folder: Path | None = None
 
 
-#: Columns, batches in the columns' Arrow schema, facts, and whether the row cap cut the result, asked at the end.
+#: Columns, batches of those columns, facts, and whether the row cap cut the result, asked at the end.
 type Write = Callable[[tuple[Column, ...], Iterable[pa.RecordBatch], ResultInfo, Callable[[], bool]], Iterator[bytes]]

@@ -1,7 +1,8 @@
-"""Rows of an Arrow batch as VOTable's BINARY and BINARY2 bytes, a chunk of rows at a time, without a loop over rows.
+"""Rows of an Arrow batch as VOTable's BINARY and BINARY2 bytes, and as FITS rows, without a loop over rows.
 
-VOTable 1.5 section 5.4 and 5.5: fields follow each other in big-endian order; a variable-length field begins with its
-length in 4 bytes; in BINARY2 each row begins with a bit for each field, set where the field is NULL.
+VOTable 1.4 sections 5.3 and 5.4: fields follow each other in big-endian order; a variable-length field begins with its
+length in 4 bytes; in BINARY2 each row begins with a bit for each field, set where the field is NULL. Fields of fixed
+width that stand beside each other are written into one numpy structured array; Arrow joins those with the others.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from idac.tables.arrow import fixed_length
 from idac.tables.model import Column
 
-type Bytes = npt.NDArray[np.uint8]
+type Array = npt.NDArray[np.generic]
 
-#: What an integer NULL is written as in BINARY and FITS, and declared as with VALUES null and TNULL.
-INTEGER_NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}
+#: What an integer NULL is written as where a format has no mark for NULL, and declared as with VALUES null and TNULL.
+INTEGER_NULLS = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
 _DTYPES = {
-    "unsignedByte": ">u1",
+    "boolean": "u1",
+    "unsignedByte": "u1",
     "short": ">i2",
     "int": ">i4",
     "long": ">i8",
@@ -35,188 +36,203 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Fixed:
-    """A field of equal width in each row: shape (n, width)."""
+    """A field of equal width in each row: *values* of shape (n,) or (n, k), and the type that its elements get."""
 
-    data: Bytes
+    values: Array
+    dtype: str
+
+    @property
+    def spec(self) -> tuple[str, tuple[int, ...]]:
+        return self.dtype, self.values.shape[1:]
 
 
 @dataclass(frozen=True)
 class Varying:
-    """A field of varying width: bytes of all rows one after the other, and how many of them each row has."""
+    """A field of varying width: a LargeBinaryArray without NULLs, and what the length in front of each says."""
 
-    data: Bytes
-    sizes: npt.NDArray[np.int64]  # (n,) bytes
-    counts: npt.NDArray[np.int64]  # (n,) elements, which the length in front tells
+    data: pa.Array
+    counts: npt.NDArray[np.int64]  # (n,)
+
+
+type Field = Fixed | Varying
+
+
+def pack(columns: Sequence[Column], batch: pa.RecordBatch, *, binary2: bool) -> memoryview:
+    """All rows of *batch*, one after the other."""
+    fields: list[Field] = []
+    for place, column in enumerate(columns):
+        encoded = encode(column, batch.column(place))
+        if isinstance(encoded, Varying):
+            fields.append(Fixed(encoded.counts, ">i4"))
+        fields.append(encoded)
+    if binary2:
+        fields.insert(0, _null_flags(batch))
+    return interleave(fields, batch.num_rows)
+
+
+def _null_flags(batch: pa.RecordBatch) -> Fixed:
+    flags = np.zeros((batch.num_rows, (batch.num_columns + 7) // 8), dtype=np.uint8)
+    for place, array in enumerate(batch.columns):
+        if array.null_count:
+            flags[:, place // 8] |= null_mask(array).astype(np.uint8) << (7 - place % 8)
+    return Fixed(flags, "u1")
 
 
 def null_mask(array: pa.Array) -> npt.NDArray[np.bool_]:
     """True where a value is NULL, shape (n,)."""
-    if array.null_count == 0:
-        return np.zeros(len(array), dtype=bool)
     return np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def pack(columns: Sequence[Column], batch: pa.RecordBatch, *, binary2: bool) -> bytes:
-    """All rows of *batch*, one after the other."""
-    fields: list[Fixed | Varying] = [encode(c, batch.column(i)) for i, c in enumerate(columns)]
-    if binary2:
-        nulls = np.stack([null_mask(batch.column(i)) for i in range(len(columns))], axis=1)
-        fields.insert(0, Fixed(np.packbits(nulls, axis=1)))
-    return interleave(fields, batch.num_rows)
-
-
-def interleave(fields: Sequence[Fixed | Varying], rows: int) -> bytes:
+def interleave(fields: Sequence[Field], rows: int) -> memoryview:
     """Fields column by column to bytes row by row."""
-    blocks = _joined(fields)
-    if len(blocks) == 1 and isinstance(blocks[0], Fixed):
-        return blocks[0].data.tobytes()
-    widths = np.zeros(rows, dtype=np.int64)
-    for block in blocks:
-        widths += block.data.shape[1] if isinstance(block, Fixed) else block.sizes
-    ends = np.cumsum(widths)
-    out = np.empty(int(ends[-1]) if rows else 0, dtype=np.uint8)
-    at = ends - widths
-    for block in blocks:
-        if isinstance(block, Fixed):
-            width = block.data.shape[1]
-            out[at[:, None] + np.arange(width)] = block.data
-            at = at + width
-        else:
-            _scatter(out, at, block)
-            at = at + block.sizes
-    return out.tobytes()
-
-
-def _joined(fields: Sequence[Fixed | Varying]) -> list[Fixed | Varying]:
-    """Neighbouring fields of fixed width as one, and the length of a varying field as a fixed field before it."""
-    blocks: list[Fixed | Varying] = []
-    run: list[Bytes] = []
-    for field in fields:
+    blocks: list[Array | pa.Array] = []
+    run: list[Fixed] = []
+    for field in (*fields, None):
         if isinstance(field, Fixed):
-            run.append(field.data)
+            run.append(field)
             continue
-        run.append(field.counts.astype(">i4").view(np.uint8).reshape(-1, 4))
-        blocks += [Fixed(np.concatenate(run, axis=1)), field]
-        run = []
-    if run:
-        blocks.append(Fixed(run[0] if len(run) == 1 else np.concatenate(run, axis=1)))
-    return blocks
+        if run:
+            blocks.append(_structured(run, rows))
+            run = []
+        if field is not None:
+            blocks.append(field.data)
+    if len(blocks) == 1 and isinstance(blocks[0], np.ndarray):
+        return memoryview(blocks[0].view(np.uint8))
+    arrays = [_binary(block) if isinstance(block, np.ndarray) else block for block in blocks]
+    joined = pc.binary_join_element_wise(*arrays, pa.scalar(b"", pa.large_binary()))
+    data, _ = text_bytes(joined)
+    return memoryview(data)
 
 
-def _scatter(out: Bytes, at: npt.NDArray[np.int64], block: Varying) -> None:
-    """Copy each row's bytes to its place."""
-    if len(block.data) == 0:
-        return
-    starts = np.cumsum(block.sizes) - block.sizes
-    shift = np.repeat(at - starts, block.sizes)
-    out[shift + np.arange(len(block.data))] = block.data
+def _structured(run: Sequence[Fixed], rows: int) -> Array:
+    out = np.empty(rows, dtype=[(f"f{place}", *field.spec) for place, field in enumerate(run)])
+    for place, field in enumerate(run):
+        out[f"f{place}"] = field.values
+    return out
 
 
-def encode(column: Column, array: pa.Array) -> Fixed | Varying:
-    """One column of a batch as bytes."""
+def _binary(rows: Array) -> pa.Array:
+    """Rows of equal width as a LargeBinaryArray over the same memory."""
+    offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.dtype.itemsize
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(rows.view(np.uint8))]
+    )
+
+
+def encode(column: Column, array: pa.Array, null: int | None = None) -> Field:
+    """One column of a batch in bytes. *null* stands for an integer NULL where it is not INTEGER_NULLS' value."""
     kind = column.type
-    if kind.is_timestamp:
-        return _text(timestamp_text(array), None, wide=False)
+    if null is None:
+        null = INTEGER_NULLS.get(kind.datatype, 0)
     if kind.datatype in ("char", "unicodeChar"):
-        wide = kind.datatype == "unicodeChar"
-        if pa.types.is_list(array.type):
-            return _text(pc.binary_join(array, " "), None, wide=wide)
-        return _text(array, fixed_length(kind.arraysize), wide=wide)
-    if kind.datatype == "boolean" and kind.arraysize is None:
-        return Fixed(_booleans(array).reshape(-1, 1))
+        return _text(texts(column, array), wide=kind.datatype == "unicodeChar")
     if pa.types.is_binary(array.type):
-        return _raw(array)
-    if pa.types.is_fixed_size_list(array.type):
-        return _fixed_array(column, array)
+        data = pc.fill_null(array.cast(pa.large_binary()), b"")
+        return Varying(data, np.diff(text_bytes(data)[1]))
     if pa.types.is_list(array.type):
-        return _array(column, array)
-    return Fixed(_as_bytes(numbers(column.type.datatype, array)).reshape(len(array), -1))
+        return _varying_array(column, array, null)
+    if pa.types.is_fixed_size_list(array.type):
+        return Fixed(_fixed_array(array, null), _DTYPES[kind.datatype])
+    return Fixed(_scalars(array, null), _DTYPES[kind.datatype])
 
 
-def numbers(datatype: str, array: pa.Array) -> npt.NDArray[np.generic]:
-    """Numbers in big-endian order; NULL is NaN, or for integers the value that INTEGER_NULLS gives."""
+def texts(column: Column, array: pa.Array) -> pa.Array:
+    """The column's values as a LargeStringArray; NULL stays."""
+    if column.type.is_timestamp and pa.types.is_timestamp(array.type):
+        array = timestamp_text(array)
+    elif pa.types.is_list(array.type):
+        array = json_texts(array)
+    return array.cast(pa.large_string())
+
+
+def _scalars(array: pa.Array, null: int) -> Array:
+    """Numbers and booleans, shape (n,); booleans as ``T`` and ``F``, with NUL for NULL, as BINARY and FITS have it."""
+    if pa.types.is_boolean(array.type):
+        true = np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False))
+        values = np.where(true, np.uint8(ord("T")), np.uint8(ord("F")))
+        if array.null_count:
+            values[null_mask(array)] = 0
+        return values
     if array.null_count:
-        fill = INTEGER_NULLS.get(datatype)
-        array = array.fill_null(pa.scalar(fill if fill is not None else float("nan"), array.type))
-    return np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).astype(_DTYPES[datatype])
+        fill = float("nan") if pa.types.is_floating(array.type) else null
+        array = pc.fill_null(array, pa.scalar(fill, array.type))
+    return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
-def _as_bytes(values: npt.NDArray[np.generic]) -> Bytes:
-    return np.ascontiguousarray(values).view(np.uint8)
+def leaves(array: pa.Array) -> pa.Array:
+    """The scalars of a list's elements: a complex number is a list of two."""
+    while pa.types.is_fixed_size_list(array.type):
+        array = _all_elements(array)
+    return array
 
 
-def _booleans(array: pa.Array) -> Bytes:
-    """``T`` and ``F``; a NUL for NULL, which is what BINARY has for it."""
-    values = np.where(pc.fill_null(array, False).to_numpy(zero_copy_only=False), ord("T"), ord("F")).astype(np.uint8)
-    values[null_mask(array)] = 0
-    return values
+def _all_elements(array: pa.Array) -> pa.Array:
+    """Elements of fixed-size lists, those of NULL lists included, as NULLs."""
+    size = array.type.list_size
+    elements = array.values.slice(array.offset * size, len(array) * size)
+    if array.null_count:
+        hidden = pa.array(np.repeat(null_mask(array), size))
+        elements = pc.if_else(hidden, pa.scalar(None, elements.type), elements)
+    return elements
 
 
-def _text(array: pa.Array, width: int | None, *, wide: bool) -> Fixed | Varying:
-    """Text, as UTF-8 for char (ASCII in nearly all tables) and as UTF-16 for unicodeChar."""
-    array = pc.fill_null(array.cast(pa.large_string()), "")
+def _fixed_array(array: pa.Array, null: int) -> Array:
+    return _scalars(leaves(array), null).reshape(len(array), -1)
+
+
+def list_counts(array: pa.Array) -> npt.NDArray[np.int64]:
+    """Elements of each list, 0 for NULL."""
+    return np.asarray(pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _varying_array(column: Column, array: pa.Array, null: int) -> Varying:
+    counts = list_counts(array)
+    elements = array.flatten()
+    flat = _scalars(leaves(elements), null).astype(_DTYPES[column.type.datatype])
+    element_bytes = flat.nbytes // len(elements) if len(elements) else 0
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts * element_bytes)])
+    data = pa.Array.from_buffers(
+        pa.large_binary(), len(array), [None, pa.py_buffer(offsets), pa.py_buffer(flat.view(np.uint8))]
+    )
+    return Varying(data, counts)
+
+
+def _text(array: pa.Array, *, wide: bool) -> Varying:
+    array = pc.fill_null(array, "")
+    data, offsets = text_bytes(array)
     if wide:
-        units = [value.encode("utf-16-be") for value in array.to_pylist()]
-        sizes = np.array([len(u) for u in units], dtype=np.int64)
-        data = np.frombuffer(b"".join(units), dtype=np.uint8)
-        field = Varying(data, sizes, sizes // 2)
-        return field if width is None else _padded(field, width * 2)
-    data, offsets = _values(array)
-    sizes = np.diff(offsets)
-    field = Varying(data, sizes, sizes)
-    return field if width is None else _padded(field, width)
+        return _utf16(data, offsets)
+    return Varying(array.cast(pa.large_binary()), np.diff(offsets))
 
 
-def _padded(field: Varying, width: int) -> Fixed:
-    """Varying text in a field of fixed width, filled with NULs; longer text is cut."""
-    out = np.zeros((len(field.sizes), width), dtype=np.uint8)
-    starts = np.cumsum(field.sizes) - field.sizes
-    kept = np.minimum(field.sizes, width)
-    rows = np.repeat(np.arange(len(kept)), kept)
-    within = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
-    out[rows, within] = field.data[np.repeat(starts, kept) + within]
-    return Fixed(out)
+def _utf16(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Varying:
+    """UTF-8 as unicodeChar has it: UTF-16, where a character beyond the first plane is two units."""
+    # Every character but those has one unit, and one byte that does not continue another.
+    units = (data & 0xC0 != 0x80).astype(np.int64) + (data >= 0xF0)
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(units)])[offsets]
+    wide = data.tobytes().decode().encode("utf-16-be")
+    array = pa.Array.from_buffers(
+        pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(ends * 2), pa.py_buffer(wide)]
+    )
+    return Varying(array, np.diff(ends))
 
 
-def _values(array: pa.Array) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """Bytes of a string or binary array, and its offsets into them from 0."""
-    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+def text_bytes(array: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Bytes of a LargeString or LargeBinary array, and its offsets into them, from 0. No copy of the bytes."""
     _, offset_buffer, data_buffer = array.buffers()
-    dtype = np.int64 if large else np.int32
-    offsets = np.frombuffer(offset_buffer, dtype=dtype)[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    if len(array) == 0 or offset_buffer is None:
+        return np.empty(0, np.uint8), np.zeros(len(array) + 1, np.int64)
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.empty(0, np.uint8)
     return data[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def _raw(array: pa.Array) -> Varying:
-    data, offsets = _values(pc.fill_null(array.cast(pa.large_binary()), b""))
-    sizes = np.diff(offsets)
-    return Varying(data, sizes, sizes)
-
-
-def _fixed_array(column: Column, array: pa.Array) -> Fixed:
-    size = array.type.list_size
-    # flatten() leaves the elements of NULL rows out, so those rows are given elements first.
-    elements = array.values.slice(array.offset * size, len(array) * size)
-    data = _elements(column, elements).reshape(len(array), -1).copy()
-    nulls = null_mask(array)
-    if nulls.any():
-        data[nulls] = _elements(column, pa.nulls(size, array.type.value_type)).reshape(-1)
-    return Fixed(data)
-
-
-def _array(column: Column, array: pa.Array) -> Varying:
-    counts = np.asarray(pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    data = _elements(column, array.flatten())
-    width = len(data) // max(int(counts.sum()), 1)
-    per_element = 2 if column.type.datatype in ("floatComplex", "doubleComplex") else 1
-    return Varying(data, counts * width, counts // per_element)
-
-
-def _elements(column: Column, values: pa.Array) -> Bytes:
-    if column.type.datatype == "boolean":
-        return _booleans(values)
-    return _as_bytes(numbers(column.type.datatype, values))
+def is_ascii(array: pa.Array) -> bool:
+    """Whether an array of texts, or of lists of them, has ASCII characters only."""
+    if pa.types.is_list(array.type):
+        array = array.flatten()
+    data, _ = text_bytes(array.cast(pa.large_string()))
+    return not len(data) or int(data.max()) < 0x80
 
 
 def timestamp_text(array: pa.Array) -> pa.Array:
@@ -228,3 +244,45 @@ def timestamp_text(array: pa.Array) -> pa.Array:
             array = array.cast(pa.timestamp(unit))
             break
     return pc.replace_substring(array.cast(pa.string()), " ", "T")
+
+
+def json_texts(array: pa.Array) -> pa.Array:
+    """Lists of texts as JSON arrays, one text for each list; NULL stays."""
+    elements = pc.fill_null(json_strings(array.flatten()), "null")
+    return json_arrays(elements, list_counts(array), pc.is_null(array) if array.null_count else None)
+
+
+def json_arrays(elements: pa.Array, counts: npt.NDArray[np.int64], mask: pa.Array | None) -> pa.Array:
+    """JSON arrays of elements that are JSON already, *counts* in each; NULL where *mask* is true."""
+    offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+    lists = pa.LargeListArray.from_arrays(offsets, elements.cast(pa.large_string()))
+    empty = pa.scalar("", pa.large_string())
+    opening, closing = pa.scalar("[", pa.large_string()), pa.scalar("]", pa.large_string())
+    joined = pc.binary_join_element_wise(opening, pc.binary_join(lists, ","), closing, empty)
+    return joined if mask is None else pc.if_else(mask, pa.scalar(None, joined.type), joined)
+
+
+_JSON_SPECIAL = np.zeros(256, dtype=bool)
+_JSON_SPECIAL[:0x20] = True
+_JSON_SPECIAL[[ord('"'), ord("\\")]] = True
+_JSON_SHORT = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def json_strings(array: pa.Array) -> pa.Array:
+    """Texts in quotes, escaped as RFC 8259 section 7 wants; NULL stays."""
+    array = array.cast(pa.large_string())
+    found = special_bytes(array, _JSON_SPECIAL)
+    # The backslash first: the others bring backslashes of their own.
+    for byte in sorted(found, key=lambda b: b != ord("\\")):
+        character = chr(byte)
+        escaped = f"\\{character}" if byte >= 0x20 else _JSON_SHORT.get(character, f"\\u{byte:04x}")
+        array = pc.replace_substring(array, character, escaped)
+    quote = pa.scalar('"', pa.large_string())
+    return pc.binary_join_element_wise(quote, array, quote, pa.scalar("", pa.large_string()))
+
+
+def special_bytes(array: pa.Array, special: npt.NDArray[np.bool_]) -> list[int]:
+    """Which bytes of those marked in *special* (256 flags) occur in a LargeStringArray."""
+    data, _ = text_bytes(array)
+    marked = special[data]
+    return [int(b) for b in np.unique(data[marked])] if marked.any() else []

@@ -1,28 +1,28 @@
-"""Columns as text, whole columns at a time: the common half of TABLEDATA, CSV, TSV and JSON."""
+"""Columns as text, whole columns at a time: the common half of TABLEDATA, CSV and TSV."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from idac.tables.arrow import fixed_length
 from idac.tables.model import Column
-from idac.tables.writers.packing import timestamp_text
+from idac.tables.writers.packing import INTEGER_NULLS, leaves, list_counts, null_mask, text_bytes, texts
+
+_EMPTY = pa.scalar("", pa.large_string())
 
 
 def cells(column: Column, array: pa.Array) -> pa.Array:
-    """A string array with each value as VOTable's TABLEDATA has it (VOTable 1.5 section 5.1), unescaped; NULL stays.
+    """A LargeStringArray with each value as VOTable's TABLEDATA has it (VOTable 1.4 section 6), unescaped; NULL stays.
 
     Numbers are the shortest text that reads back as the same number; arrays have a space between their elements.
     """
-    kind = column.type
-    if kind.is_timestamp:
-        return timestamp_text(array)
-    if pa.types.is_string(array.type):
-        return array
+    if column.type.datatype in ("char", "unicodeChar"):
+        return texts(column, array)
     if pa.types.is_binary(array.type):
-        return _joined(_byte_lists(array), Column(column.name, kind))
+        return _joined(byte_lists(array), column)
     if pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
         return _joined(array, column)
     return scalars(array)
@@ -31,73 +31,64 @@ def cells(column: Column, array: pa.Array) -> pa.Array:
 def scalars(array: pa.Array) -> pa.Array:
     """Numbers and booleans as text."""
     if pa.types.is_boolean(array.type):
-        return pc.if_else(array, "true", "false")
-    text = array.cast(pa.string())
-    if pa.types.is_floating(array.type):
-        return _named_infinities(array, text)
-    return text
+        return pc.if_else(array, pa.scalar("true", pa.large_string()), pa.scalar("false", pa.large_string()))
+    text = array.cast(pa.large_string())
+    return _named_infinities(array, text) if pa.types.is_floating(array.type) else text
 
 
 def _named_infinities(array: pa.Array, text: pa.Array) -> pa.Array:
     """NaN and the infinities spelled as VOTable has them."""
-    finite = pc.fill_null(pc.is_finite(array), True)
+    finite = pc.is_finite(array)
     if pc.all(finite).as_py() is not False:
         return text
-    sign = pc.if_else(pc.greater(array, 0.0), "+Inf", "-Inf")
-    return pc.if_else(finite, text, pc.if_else(pc.is_nan(array), "NaN", sign))
+    sign = pc.if_else(pc.greater(array, pa.scalar(0, array.type)), "+Inf", "-Inf")
+    named = pc.if_else(pc.is_nan(array), "NaN", sign).cast(pa.large_string())
+    return pc.if_else(finite, text, named)
 
 
-def _byte_lists(array: pa.Array) -> pa.Array:
-    """Byte strings as lists of numbers, over the same memory."""
-    large = array.cast(pa.large_binary())
-    _, offsets, data = large.buffers()
-    place = np.frombuffer(offsets, np.int64)[large.offset : large.offset + len(large) + 1]
-    values = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+def byte_lists(array: pa.Array) -> pa.Array:
+    """Byte strings as lists of numbers."""
+    data, offsets = text_bytes(pc.fill_null(array.cast(pa.large_binary()), b""))
     mask = pc.is_null(array) if array.null_count else None
-    return pa.LargeListArray.from_arrays(pa.array(place), pa.array(values), mask=mask)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(data), mask=mask)
 
 
 def _joined(array: pa.Array, column: Column) -> pa.Array:
-    values = array.values
-    if pa.types.is_fixed_size_list(array.type):
-        size = array.type.list_size
-        offsets = pa.array(np.arange(len(array) + 1, dtype=np.int64) * size)
-        values = values.slice(array.offset * size, len(array) * size)
-    else:
-        offsets = array.offsets.cast(pa.int64())
-    strings = values if pa.types.is_string(values.type) else scalars(values)
-    # A NULL inside an array has no text of its own: NaN for floats, nothing for the rest.
-    strings = pc.fill_null(strings, "NaN" if pa.types.is_floating(values.type) else "")
-    lists = pa.LargeListArray.from_arrays(offsets, strings.cast(pa.string()))
-    joined = pc.binary_join(lists, " ")
+    """Lists as text. A complex number is a list of two, so an array of them is flattened twice."""
+    elements = array.flatten()
+    flat = leaves(elements)
+    counts = list_counts(array) * (len(flat) // len(elements) if len(elements) else 1)
+    strings = pc.fill_null(scalars(flat), _null_element(column))
+    offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, strings), " ")
     if array.null_count == 0:
         return joined
-    return pc.if_else(pc.is_null(array), pa.scalar(_null_array(column), joined.type), joined)
+    return pc.if_else(pa.array(null_mask(array)), pa.scalar(None, joined.type), joined)
 
 
-def _null_array(column: Column) -> str | None:
-    """What stands for a NULL array: nothing, or where its length is fixed, so many NULL elements."""
-    size = fixed_length(column.type.arraysize)
-    if size is None or not column.type.datatype.startswith(("float", "double")):
-        return None
-    return " ".join(["NaN"] * size)
+def _null_element(column: Column) -> str:
+    """What stands for a NULL inside an array; the FIELD declares it for integers, and bytes have nothing for it."""
+    if column.type.datatype == "boolean":
+        return "?"
+    if column.type.datatype in INTEGER_NULLS:
+        return str(INTEGER_NULLS[column.type.datatype])
+    return "0" if column.type.datatype == "unsignedByte" else "NaN"
 
 
-def rows(parts: list[pa.Array], separator: str, before: str, after: str) -> bytes:
-    """The values of *parts* row by row, with text between them and round each row."""
+def rows(parts: Sequence[pa.Array], separator: str, before: str, after: str, null: str = "") -> memoryview:
+    """The values of *parts* row by row, *separator* between them, *before* and *after* round each row."""
+    # The ends of a row are joined to its first and last cells, which is cheaper than to copy whole rows once more.
+    last = len(parts) - 1
+    closed = [_ends(part, before if i == 0 else "", after if i == last else "", null) for i, part in enumerate(parts)]
     joined = pc.binary_join_element_wise(
-        *(p.cast(pa.large_string()) for p in parts),
-        pa.scalar(separator, pa.large_string()),
-        null_handling="replace",
-        null_replacement="",
-    )
-    end = pa.scalar("", pa.large_string())
-    whole = pc.binary_join_element_wise(
-        pa.scalar(before, pa.large_string()), joined, pa.scalar(after, pa.large_string()), end
+        *closed, pa.scalar(separator, pa.large_string()), null_handling="replace", null_replacement=null
     )
     # The text of all rows lies in one buffer, one row behind the other.
-    _, offsets, data = whole.buffers()
-    if data is None or len(whole) == 0:
-        return b""
-    place = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
-    return bytes(memoryview(data)[place[0] : place[-1]])
+    return memoryview(text_bytes(joined)[0])
+
+
+def _ends(part: pa.Array, before: str, after: str, null: str) -> pa.Array:
+    if not before and not after:
+        return part
+    sides = (pa.scalar(before, pa.large_string()), part, pa.scalar(after, pa.large_string()))
+    return pc.binary_join_element_wise(*sides, _EMPTY, null_handling="replace", null_replacement=null)

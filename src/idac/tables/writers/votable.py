@@ -1,189 +1,180 @@
-"""VOTable 1.5 in its three serialisations, streamed."""
+"""VOTable in its three serialisations, streamed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from xml.sax.saxutils import escape, quoteattr
+from functools import partial
+from itertools import chain
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pybase64
 
-from idac.core.errors import UserError
 from idac.tables.model import Column
+from idac.tables.writers.batches import Rows, iter_pieces
+from idac.tables.writers.fields import (
+    FORBIDDEN,
+    as_text,
+    document_head,
+    document_tail,
+    error_document,
+    fields_document,
+    widened,
+    without_bytes,
+)
 from idac.tables.writers.info import ResultInfo
-from idac.tables.writers.packing import INTEGER_NULLS, pack
+from idac.tables.writers.packing import is_ascii, pack, special_bytes
+from idac.tables.writers.parallel import map_ordered
 from idac.tables.writers.text import cells, rows
 
-#: Rows packed at a time: some megabytes of the usual columns, so that a wide result needs little memory.
-_ROWS = 16_384
-#: Characters that XML 1.0 can't hold, not even as references (section 2.2).
-_FORBIDDEN = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"
-_NO_XML = re.compile(_FORBIDDEN)
-_DECLARATION = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n'
-    '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3" '
-    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
-)
-_COOSYS = '<COOSYS ID="icrs" system="ICRS"/>\n'
-#: UCDs of columns that are positions, whose frame a client wants to know.
-_POSITION = re.compile(r"^pos\.eq\.(ra|dec)\b")
+__all__ = ["error_document", "fields_document", "write_binary", "write_binary2", "write_tabledata"]
 
-
-def _text(value: str) -> str:
-    return escape(_NO_XML.sub("\ufffd", value))
-
-
-def _attribute(name: str, value: str | None) -> str:
-    return f" {name}={quoteattr(_NO_XML.sub(chr(0xFFFD), value))}" if value else ""
-
-
-def info_element(name: str, value: str, text: str = "") -> str:
-    """One INFO element."""
-    inner = f">{_text(text)}</INFO>" if text else "/>"
-    return f"<INFO name={quoteattr(name)} value={quoteattr(_NO_XML.sub(chr(0xFFFD), value))}{inner}\n"
-
-
-def field_element(column: Column, *, nulls: bool) -> str:
-    """One FIELD element; with *nulls*, integers declare the value that stands for NULL in BINARY."""
-    kind = column.type
-    attributes = "".join(
-        (
-            _attribute("name", column.name),
-            _attribute("datatype", kind.datatype),
-            _attribute("arraysize", kind.arraysize),
-            _attribute("xtype", kind.xtype),
-            _attribute("unit", column.unit),
-            _attribute("ucd", column.ucd),
-            _attribute("utype", column.utype),
-            _attribute("ref", "icrs" if _is_position(column) else None),
-        )
-    )
-    inner = f"<DESCRIPTION>{_text(column.description)}</DESCRIPTION>" if column.description else ""
-    if nulls and kind.arraysize is None and kind.datatype in INTEGER_NULLS:
-        inner += f'<VALUES null="{INTEGER_NULLS[kind.datatype]}"/>'
-    return f"<FIELD{attributes}>{inner}</FIELD>\n" if inner else f"<FIELD{attributes}/>\n"
-
-
-def _is_position(column: Column) -> bool:
-    return bool(_POSITION.match(column.ucd or "")) or column.type.xtype in ("point", "circle", "polygon")
-
-
-def document_head(columns: Sequence[Column], info: ResultInfo, *, nulls: bool = False) -> str:
-    """Everything before DATA: one results resource with QUERY_STATUS OK, and the table's fields."""
-    parts = [_DECLARATION, '<RESOURCE type="results">\n']
-    if info.description:
-        parts.append(f"<DESCRIPTION>{_text(info.description)}</DESCRIPTION>\n")
-    parts.append(info_element("QUERY_STATUS", "OK"))
-    parts += [info_element(*item) for item in info.infos]
-    if any(map(_is_position, columns)):
-        parts.append(_COOSYS)
-    parts.append("<TABLE>\n")
-    parts += [field_element(column, nulls=nulls) for column in columns]
-    return "".join(parts)
-
-
-def document_tail(status: tuple[str, str] | None) -> str:
-    """The end of the document; *status* is a QUERY_STATUS that holds from here on, with its text."""
-    trailing = info_element("QUERY_STATUS", *status) if status else ""
-    return f"</TABLE>\n{trailing}</RESOURCE>\n</VOTABLE>\n"
-
-
-def error_document(text: str, infos: Sequence[tuple[str, str, str]] = ()) -> bytes:
-    """A VOTable that says that a query failed, and why (DALI 1.1 section 4.4)."""
-    status = info_element("QUERY_STATUS", "ERROR", text)
-    others = "".join(info_element(*item) for item in infos)
-    return f'{_DECLARATION}<RESOURCE type="results">\n{status}{others}</RESOURCE>\n</VOTABLE>\n'.encode()
-
-
-def fields_document(columns: Sequence[Column], info: ResultInfo) -> str:
-    """A VOTable without data, as VOParquet keeps it beside the rows."""
-    return document_head(columns, info) + document_tail(None)
-
-
-def _document(
-    columns: Sequence[Column],
-    info: ResultInfo,
-    overflowed: Callable[[], bool],
-    body: Iterator[bytes],
-    *,
-    opening: str,
-    closing: str,
-    nulls: bool,
-) -> Iterator[bytes]:
-    yield (document_head(columns, info, nulls=nulls) + opening).encode()
-    status = None
-    try:
-        yield from body
-        status = ("OVERFLOW", "") if overflowed() else None
-    except UserError as error:
-        if not info.mark_errors:
-            raise
-        status = ("ERROR", error.text)
-    yield (closing + document_tail(status)).encode()
-
-
-def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for start in range(0, batch.num_rows, _ROWS):
-            yield batch.slice(start, _ROWS)
-
-
-def _base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Bytes as base64, cut where three bytes make four characters, so that the pieces join to one encoding."""
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk if rest else chunk
-        whole = len(data) - len(data) % 3
-        rest = data[whole:]
-        if whole:
-            yield pybase64.b64encode(memoryview(data)[:whole]) + b"\n"
-    if rest:
-        yield pybase64.b64encode(rest) + b"\n"
+_MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
+#: Bytes of a text that may need something done before it stands in XML: markup, control characters, and the first
+#: byte of U+FFFE and U+FFFF.
+_XML_SPECIAL = np.zeros(256, dtype=bool)
+_XML_SPECIAL[:0x20] = True
+_XML_SPECIAL[[0x09, 0x0A]] = False
+_XML_SPECIAL[[*map(ord, _MARKUP), 0xEF]] = True
 
 
 def write_binary2(
     columns: tuple[Column, ...], batches: Iterable[pa.RecordBatch], info: ResultInfo, overflowed: Callable[[], bool]
 ) -> Iterator[bytes]:
     """BINARY2: NULLs of every type survive."""
-    body = _base64(pack(columns, piece, binary2=True) for piece in _pieces(batches))
-    opening = '<DATA><BINARY2><STREAM encoding="base64">\n'
-    return _document(
-        columns, info, overflowed, body, opening=opening, closing="</STREAM></BINARY2></DATA>\n", nulls=False
-    )
+    return _write_packed(columns, batches, info, overflowed, binary2=True)
 
 
 def write_binary(
     columns: tuple[Column, ...], batches: Iterable[pa.RecordBatch], info: ResultInfo, overflowed: Callable[[], bool]
 ) -> Iterator[bytes]:
     """BINARY: an integer NULL is a value of its own, and a NULL text the empty one."""
-    body = _base64(pack(columns, piece, binary2=False) for piece in _pieces(batches))
-    opening = '<DATA><BINARY><STREAM encoding="base64">\n'
-    return _document(
-        columns, info, overflowed, body, opening=opening, closing="</STREAM></BINARY></DATA>\n", nulls=True
-    )
+    return _write_packed(tuple(map(without_bytes, columns)), batches, info, overflowed, binary2=False)
+
+
+def _write_packed(
+    columns: tuple[Column, ...],
+    batches: Iterable[pa.RecordBatch],
+    info: ResultInfo,
+    overflowed: Callable[[], bool],
+    *,
+    binary2: bool,
+) -> Iterator[bytes]:
+    source = Rows(columns, batches)
+    first, pieces = _peeked(source)
+    written = widened(columns, first)
+    name = "BINARY2" if binary2 else "BINARY"
+    head = document_head(written, info, nulls=not binary2)
+    yield f'{head}<DATA><{name}><STREAM encoding="base64">\n'.encode()
+    narrow = _NarrowText(written)
+    packed = map_ordered(partial(pack, written, binary2=binary2), map(narrow.replaced, pieces))
+    yield from _base64(packed)
+    yield f"</STREAM></{name}></DATA>\n{_tail(source, info, overflowed, narrow.warnings())}".encode()
 
 
 def write_tabledata(
     columns: tuple[Column, ...], batches: Iterable[pa.RecordBatch], info: ResultInfo, overflowed: Callable[[], bool]
 ) -> Iterator[bytes]:
     """TABLEDATA: text in XML, for people and for clients that read nothing else."""
-    body = (_tabledata(columns, piece) for piece in _pieces(batches))
-    return _document(
-        columns, info, overflowed, body, opening="<DATA><TABLEDATA>\n", closing="</TABLEDATA></DATA>\n", nulls=False
-    )
+    source = Rows(columns, batches)
+    first, pieces = _peeked(source)
+    written = widened(columns, first)
+    yield f"{document_head(written, info)}<DATA><TABLEDATA>\n".encode()
+    yield from map_ordered(partial(_tabledata, written), pieces)
+    yield f"</TABLEDATA></DATA>\n{_tail(source, info, overflowed)}".encode()
+
+
+def _peeked(source: Rows) -> tuple[pa.RecordBatch | None, Iterator[pa.RecordBatch]]:
+    """The first piece, or None, and all of them. Raises what comes before the first row: the answer has not begun."""
+    pieces = iter_pieces(source)
+    first = next(pieces, None)
+    if first is None:
+        source.check()
+        return None, iter(())
+    return first, chain([first], pieces)
+
+
+def _tail(
+    source: Rows, info: ResultInfo, overflowed: Callable[[], bool], warnings: Iterable[tuple[str, str, str]] = ()
+) -> str:
+    """The end of a document whose rows are over, be it because they failed."""
+    if source.failure is None:
+        status = [("QUERY_STATUS", "OVERFLOW", "")] if overflowed() else []
+    elif info.mark_errors:
+        status = [("QUERY_STATUS", "ERROR", source.failure.text)]
+    else:
+        raise source.failure
+    return document_tail([*status, *warnings])
+
+
+class _NarrowText:
+    """Keeps ``char`` to ASCII in the binary serialisations, and remembers where that cost a character.
+
+    The first rows decide whether a column is ``unicodeChar``; only a later row can bring a character into ``char``.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        kinds = [(i, c) for i, c in enumerate(columns) if c.type.datatype == "char" and not c.type.is_timestamp]
+        self._narrow = dict(kinds)
+        self._touched: set[int] = set()
+
+    def replaced(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for place in self._narrow:
+            array = batch.column(place)
+            if not is_ascii(array):
+                self._touched.add(place)
+                batch = batch.set_column(place, batch.schema.field(place), _only_ascii(array))
+        return batch
+
+    def warnings(self) -> Iterator[tuple[str, str, str]]:
+        if self._touched:
+            names = ", ".join(self._narrow[place].name for place in sorted(self._touched))
+            text = (
+                f"Characters outside ASCII were replaced by ? in {names}. TABLEDATA, Parquet, CSV and JSON keep them."
+            )
+            yield "warning", text, ""
+
+
+def _only_ascii(array: pa.Array) -> pa.Array:
+    if pa.types.is_list(array.type):
+        counts = pc.fill_null(pc.list_value_length(array), 0)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+        mask = pc.is_null(array) if array.null_count else None
+        return pa.ListArray.from_arrays(offsets, _only_ascii(array.flatten()), mask=mask)
+    return pc.replace_substring_regex(array, r"[^\x00-\x7f]", "?")
+
+
+def _base64(chunks: Iterable[memoryview]) -> Iterator[bytes]:
+    """Bytes as base64, cut where three bytes make four characters, so that the pieces join to one encoding."""
+    rest = b""
+    for chunk in chunks:
+        needed = (-len(rest)) % 3
+        begin, chunk = rest + chunk[:needed].tobytes(), chunk[needed:]
+        if len(begin) % 3:
+            rest = begin
+            continue
+        whole = len(chunk) - len(chunk) % 3
+        rest = chunk[whole:].tobytes()
+        yield pybase64.b64encode(begin) + pybase64.b64encode(chunk[:whole]) + b"\n"
+    if rest:
+        yield pybase64.b64encode(rest) + b"\n"
 
 
 def _tabledata(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
     parts = []
-    for i, column in enumerate(columns):
-        array = cells(column, batch.column(i))
-        parts.append(_escaped(array) if pa.types.is_string(batch.column(i).type) else array)
-    return rows(parts, "</TD><TD>", "<TR><TD>", "</TD></TR>\n")
+    for place, column in enumerate(columns):
+        array = cells(column, batch.column(place))
+        parts.append(_escaped(array) if as_text(column).type.is_string else array)
+    return bytes(rows(parts, "</TD><TD>", "<TR><TD>", "</TD></TR>\n"))
 
 
 def _escaped(array: pa.Array) -> pa.Array:
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        array = pc.replace_substring(array, character, entity)
-    return pc.replace_substring_regex(array, r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd")
+    """Texts as they stand in XML; characters that XML can't hold become U+FFFD."""
+    found = {chr(byte) for byte in special_bytes(array, _XML_SPECIAL)}
+    for character, entity in _MARKUP.items():
+        if character in found:
+            array = pc.replace_substring(array, character, entity)
+    if found - _MARKUP.keys():
+        array = pc.replace_substring_regex(array, FORBIDDEN, "\ufffd")
+    return array
