@@ -246,7 +246,7 @@ def test_capabilities_name_every_format_and_limit(centre: Centre) -> None:
     assert tap.findtext("outputLimit/default") == "5000000"
     assert tap.findtext("executionDuration/hard") == "21600"
     forms = [form.text or "" for form in tap.iter("form")]
-    assert "ivo_healpix_index(order BIGINT, ra DOUBLE, dec DOUBLE) -> BIGINT" in forms
+    assert "ivo_healpix_index(hpxOrder BIGINT, long DOUBLE, lat DOUBLE) -> BIGINT" in forms
     assert {"POINT", "WITH", "INTERSECT", "CAST", "COALESCE", "IN_UNIT", "OFFSET", "ILIKE"} <= set(forms)
 
 

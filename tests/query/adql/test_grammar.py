@@ -49,7 +49,8 @@ def test_invalid_queries_are_refused_with_a_reason(text: str, says: str) -> None
         (
             "SELECT date FROM t",
             "line 1, column 8: The query can't be understood here. Given: date. Allowed: a column name, value or "
-            'function. DATE is a reserved word; as a name it is written "date".',
+            "function. Write times as text, like '2026-01-31', or CAST('2026-01-31' AS TIMESTAMP). "
+            'As a name it is written "date".',
         ),
     ],
 )

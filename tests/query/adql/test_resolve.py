@@ -181,7 +181,7 @@ def test_output_names_are_unique_whatever_the_case() -> None:
 def test_names_are_found_whatever_their_case_unless_they_are_delimited() -> None:
     assert first("RA").name == "ra"
     assert first('"ra"').name == "ra"
-    with pytest.raises(BadQuery, match="Did you mean ra"):
+    with pytest.raises(BadQuery, match='write "ra"'):
         first('"RA"')
 
 
@@ -261,7 +261,7 @@ def test_common_tables_see_those_before_them_and_hide_published_ones() -> None:
         ),
         (
             "SELECT ra FROM sky.stars WHERE name = 1",
-            "line 1, column 32: These two can't be compared. Given: text and a number. Allowed: numbers with numbers, "
+            "line 1, column 32: These can't be compared. Given: text and a number. Allowed: numbers with numbers, "
             "text with text, timestamps with timestamps or text. Convert one side with CAST.",
         ),
         (
@@ -302,11 +302,12 @@ def test_common_tables_see_those_before_them_and_hide_published_ones() -> None:
         (
             "SELECT IN_UNIT(ra, 'kg') FROM sky.stars",
             "line 1, column 20: A value in deg can't be given in this unit. Given: kg. "
-            "Allowed: units of the same kind, written as VOUnits has them.",
+            "Allowed: units of the same kind.",
         ),
         (
             "SELECT IN_UNIT(n, 'kg') FROM sky.stars",
-            "line 1, column 8: The unit of this value is not known. Use it on a column that has a unit.",
+            "line 1, column 16: The unit of this value is not known. "
+            "Use IN_UNIT on a column that has a unit, or on a sum, product or quotient of such columns.",
         ),
         (
             "SELECT ra FROM sky.stars WHERE ra IN (SELECT id, ra FROM sky.other)",
@@ -319,8 +320,8 @@ def test_common_tables_see_those_before_them_and_hide_published_ones() -> None:
         ),
         (
             "SELECT ra FROM sky.stars WHERE seen > 59000",
-            "line 1, column 32: A timestamp can be compared with a timestamp alone. Given: a number. Allowed: text such "
-            "as '2026-01-31T12:00:00'. For a Julian date, compare ivo_to_jd(column) or ivo_to_mjd(column).",
+            "line 1, column 32: A timestamp can be compared with a timestamp alone. Given: a number. Allowed: text "
+            "such as '2026-01-31T12:00:00'. For a Julian date, compare ivo_to_jd(column) or ivo_to_mjd(column).",
         ),
     ],
 )

@@ -1,20 +1,24 @@
 """Every function that a query may call: its types, its unit, and where it is declared.
 
-Nothing else can be called. An engine implements these by name; ``/capabilities`` and the reference page list them.
-Sources: ADQL 2.1 sections 2.3 (mathematical and trigonometrical), 4.2 to 4.7 (optional groups), and the IVOA's
-"Catalogue of ADQL User Defined Functions" 1.2. Geometry has nodes of its own (``geometry.py``).
+Nothing else can be called. An engine implements these by the name in ``calls``; ``/capabilities`` and the reference
+page list them. Sources: ADQL 2.1 sections 2.3 (mathematical and trigonometrical), 4.2 to 4.7 (optional groups), and the
+IVOA's "Catalogue of ADQL User Defined Functions" 1.2. Geometry has nodes of its own (``geometry.py``), and COALESCE and
+IN_UNIT rules of their own (``calls.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from idac.query.adql.types import Family, widest
+from idac.sky.frames import FRAMES
 from idac.tables.model import DOUBLE, INT, LONG, POINT, STRING, DataType
 
-type Family = Literal["number", "integer", "text", "time", "boolean", "point", "region", "interval", "any"]
-type Group = Literal["core", "string", "conditional", "unit", "aggregate", "udf"]
+type Group = Literal["core", "string", "aggregate", "udf"]
+#: Where a value's unit comes from: the first argument's, its square, root or other power; else a unit's own name.
+type UnitRule = str
 #: From the types of the arguments to the type of the value.
 type TypeRule = Callable[[Sequence[DataType]], DataType]
 
@@ -31,25 +35,39 @@ class Function:
     #: How to write the type of the value in a declaration.
     result_name: str = "DOUBLE"
     optional: int = 0
-    variadic: bool = False
     aggregate: bool = False
-    #: Where the value's unit comes from: "same" as the first argument's, a fixed unit, or none.
-    unit: str | None = None
+    #: "same", "square", "root", "power", the name of a unit, or None.
+    unit: UnitRule | None = None
     example: str | None = None
+    #: Word that UCD1+ has for this statistic, added to the UCD of the column that it is of.
+    stat: str | None = None
+    #: What an engine implements: another function's name where this one is an alias of it.
+    calls: str = ""
+    #: Signatures beside the first, which the resolver turns into it.
+    more_signatures: tuple[str, ...] = ()
+
+    @property
+    def engine_name(self) -> str:
+        return self.calls or self.name
 
     @property
     def signature(self) -> str:
-        """As TAPRegExt's ``form`` has it (TAPRegExt 1.0 section 2.3)."""
-        shown = [f"{name} {_ADQL_NAMES[family]}" for name, family in self.parameters]
+        """The first signature, with all its parameters, as TAPRegExt's ``form`` has it (TAPRegExt 1.0 section 2.3)."""
+        return self._signature(len(self.parameters))
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Every way of calling it, each as a ``form``: the longest first."""
+        counts = range(len(self.parameters), self.fewest - 1, -1)
+        return (*map(self._signature, counts), *self.more_signatures)
+
+    def _signature(self, count: int) -> str:
+        shown = [f"{name} {_ADQL_NAMES[family]}" for name, family in self.parameters[:count]]
         return f"{self.name.lower()}({', '.join(shown)}) -> {self.result_name}"
 
     @property
     def fewest(self) -> int:
         return len(self.parameters) - self.optional
-
-    @property
-    def most(self) -> int | None:
-        return None if self.variadic else len(self.parameters)
 
 
 _ADQL_NAMES: dict[Family, str] = {
@@ -60,7 +78,6 @@ _ADQL_NAMES: dict[Family, str] = {
     "boolean": "BOOLEAN",
     "point": "POINT",
     "region": "REGION",
-    "interval": "DOUBLE[2]",
     "any": "ANY",
 }
 
@@ -80,6 +97,10 @@ def _total(kinds: Sequence[DataType]) -> DataType:
 
 def _text(kinds: Sequence[DataType]) -> DataType:
     return DataType(kinds[0].datatype, "*") if kinds[0].is_string else STRING
+
+
+def _widest(kinds: Sequence[DataType]) -> DataType:
+    return widest(kinds[0], kinds[1]) or DOUBLE
 
 
 def _parameters(text: str) -> tuple[tuple[str, Family], ...]:
@@ -121,12 +142,12 @@ _CORE = (
     _core("EXP", "x number", "e to the power of x."),
     _core("LOG", "x number", "Natural logarithm."),
     _core("LOG10", "x number", "Logarithm to base 10."),
-    _core("MOD", "x number, y number", "Remainder of x / y, with the sign of x.", result=_same, unit="same"),
+    _core("MOD", "x number, y number", "Remainder of x / y, with the sign of x.", result=_widest, unit="same"),
     _core("PI", "", "The number π."),
-    _core("POWER", "x number, y number", "x to the power of y."),
-    _core("RAND", "seed integer", "A random number in [0, 1).", optional=1),
+    _core("POWER", "x number, y number", "x to the power of y.", unit="power"),
+    _core("RAND", "seed number", "A random number in [0, 1); the seed is ignored.", optional=1),
     _core("ROUND", "x number, n integer", "x rounded to n decimal places, 0 by default.", optional=1, unit="same"),
-    _core("SQRT", "x number", "Square root."),
+    _core("SQRT", "x number", "Square root.", unit="root"),
     _core("TRUNCATE", "x number, n integer", "x cut to n decimal places, 0 by default.", optional=1, unit="same"),
     _core("ACOS", "x number", "Arc cosine, in radians.", unit="rad"),
     _core("ASIN", "x number", "Arc sine, in radians.", unit="rad"),
@@ -141,25 +162,32 @@ _CORE = (
 )
 
 _AGGREGATES = (
-    _aggregate("COUNT", "x any", "Number of rows, or of values that are not NULL.", result=_fixed(LONG)),
+    _aggregate(
+        "COUNT",
+        "x any",
+        "Number of rows, or of values that are not NULL.",
+        result=_fixed(LONG),
+        result_name="BIGINT",
+    ),
     _aggregate("SUM", "x number", "Sum.", result=_total, unit="same"),
-    _aggregate("AVG", "x number", "Mean.", unit="same"),
-    _aggregate("MIN", "x any", "Smallest value.", result=_same, unit="same"),
-    _aggregate("MAX", "x any", "Largest value.", result=_same, unit="same"),
-    _aggregate("STDDEV", "x number", "Standard deviation of a sample.", unit="same"),
-    _aggregate("STDDEV_POP", "x number", "Standard deviation of a whole population.", unit="same"),
-    _aggregate("VARIANCE", "x number", "Variance of a sample."),
-    _aggregate("VAR_POP", "x number", "Variance of a whole population."),
-    _aggregate("MEDIAN", "x number", "Median.", unit="same"),
+    _aggregate("AVG", "x number", "Mean.", unit="same", stat="stat.mean"),
+    _aggregate("MIN", "x any", "Smallest value.", result=_same, unit="same", stat="stat.min"),
+    _aggregate("MAX", "x any", "Largest value.", result=_same, unit="same", stat="stat.max"),
+    _aggregate("STDDEV", "x number", "Standard deviation of a sample.", unit="same", stat="stat.stdev"),
+    _aggregate("STDDEV_POP", "x number", "Standard deviation of a whole population.", unit="same", stat="stat.stdev"),
+    _aggregate("VARIANCE", "x number", "Variance of a sample.", unit="square", stat="stat.variance"),
+    _aggregate("VAR_POP", "x number", "Variance of a whole population.", unit="square", stat="stat.variance"),
+    _aggregate("MEDIAN", "x number", "Median.", unit="same", stat="stat.median"),
     _aggregate("QUANTILE", "x number, q number", "Value below which the fraction q of the values lie.", unit="same"),
-    _aggregate("CORR", "y number, x number", "Correlation coefficient."),
+    _aggregate("CORR", "y number, x number", "Correlation coefficient of two columns."),
 )
 
 _UDFS = (
-    _udf("IVO_HEALPIX_INDEX", "order integer, ra number, dec number", LONG, "BIGINT",
-         "HEALPix index (nested) of a position, given as two angles in degrees or as one point.",
-         "ivo_healpix_index(5, ra, dec)", optional=1),
-    _udf("IVO_HEALPIX_CENTER", "order integer, index integer", POINT, "POINT",
+    _udf("IVO_HEALPIX_INDEX", "hpxOrder integer, long number, lat number", LONG, "BIGINT",
+         "HEALPix index (nested) at the given order of a position: two angles in degrees, or one point.",
+         "ivo_healpix_index(5, ra, dec)",
+         more_signatures=("ivo_healpix_index(hpxOrder BIGINT, point POINT) -> BIGINT",)),
+    _udf("IVO_HEALPIX_CENTER", "hpxOrder integer, hpxIndex integer", POINT, "POINT",
          "Centre of a HEALPix cell (nested).", "ivo_healpix_center(5, 1234)", unit="deg"),
     _udf("IVO_EPOCH_PROP_POS",
          "ra number, dec number, parallax number, pmra number, pmdec number, radial_velocity number, ref_epoch number, "
@@ -167,8 +195,9 @@ _UDFS = (
          "Position at out_epoch of a star that moves uniformly in space; angles in degrees, mas and mas/yr, velocity "
          "in km/s, epochs in Julian years.", "ivo_epoch_prop_pos(ra, dec, parallax, pmra, pmdec, 0, 2000, 2026)",
          unit="deg"),
-    _udf("IVO_GEOM_TRANSFORM", "from_sys text, to_sys text, geom point", POINT, "POINT",
-         "A point in another frame: ICRS, FK4, FK5, GALACTIC or ECLIPTIC.",
+    _udf("IVO_GEOM_TRANSFORM", "from_sys text, to_sys text, geo region", POINT, "REGION",
+         "A point, circle or polygon in another frame; the frames are named by literal text: " + ", ".join(FRAMES)
+         + ". A circle or polygon must be written with CIRCLE(…) or POLYGON(…).",
          "ivo_geom_transform('ICRS', 'GALACTIC', POINT(ra, dec))", unit="deg"),
     _udf("IVO_TO_JD", "t time", DOUBLE, "DOUBLE", "Julian date of a timestamp.", "ivo_to_jd(obs_time)", unit="d"),
     _udf("IVO_TO_MJD", "t time", DOUBLE, "DOUBLE", "Modified Julian date of a timestamp.", "ivo_to_mjd(obs_time)",
@@ -195,8 +224,6 @@ _UDFS = (
          DataType("long", "*"), "BIGINT[]",
          "Numbers of values of a group in nbins equal bins from lower to upper; the first and last element count what "
          "lies below and above.", "ivo_histogram(vt_mag, 0, 16, 16)", aggregate=True),
-    _udf("GAVO_TO_MJD", "t time", DOUBLE, "DOUBLE", "The same as ivo_to_mjd.", "gavo_to_mjd(obs_time)", unit="d"),
-    _udf("GAVO_TO_JD", "t time", DOUBLE, "DOUBLE", "The same as ivo_to_jd.", "gavo_to_jd(obs_time)", unit="d"),
     _udf("BITWISE_AND", "a integer, b integer", LONG, "BIGINT", "Bits that both numbers have.",
          "bitwise_and(flags, 4)"),
     _udf("BITWISE_OR", "a integer, b integer", LONG, "BIGINT", "Bits that either number has.", "bitwise_or(flags, 4)"),
@@ -204,13 +231,43 @@ _UDFS = (
          "bitwise_xor(flags, 4)"),
     _udf("SIGN", "x number", DOUBLE, "DOUBLE", "-1, 0 or 1.", "sign(parallax)"),
     _udf("LENGTH", "x text", LONG, "BIGINT", "Number of characters.", "length(name)"),
-    _udf("TRIM", "x text", STRING, "VARCHAR", "x without white space at its ends.", "trim(name)"),
-    _udf("SUBSTRING", "x text, start integer, length integer", STRING, "VARCHAR",
-         "Part of x from the character number start, from 1.", "substring(name, 1, 3)", optional=1),
+    _udf("BTRIM", "x text", STRING, "VARCHAR", "x without white space at its ends.", "btrim(name)", calls="TRIM"),
+    _udf("SUBSTR", "x text, start integer, length integer", STRING, "VARCHAR",
+         "Part of x from the character number start, from 1.", "substr(name, 1, 3)", optional=1, calls="SUBSTRING"),
 )  # fmt: skip
 
-FUNCTIONS: dict[str, Function] = {f.name: f for f in (*_CORE, *_AGGREGATES, *_UDFS)}
-#: Functions with a syntax or a type rule of their own, which the resolver knows by name.
+
+def _alias(name: str, of: Function) -> Function:
+    """Another name under which a function is known elsewhere; for engines it does not exist."""
+    example = of.example.replace(of.name.lower(), name.lower()) if of.example else None
+    return replace(
+        of,
+        name=name,
+        description=f"The same as {of.name.lower()}.",
+        example=example,
+        calls=of.engine_name,
+        more_signatures=tuple(s.replace(of.name.lower(), name.lower()) for s in of.more_signatures),
+    )
+
+
+_OWN = {f.name: f for f in (*_CORE, *_AGGREGATES, *_UDFS)}
+_ALIASES = (
+    _alias("STDDEV_SAMP", _OWN["STDDEV"]),
+    _alias("VAR_SAMP", _OWN["VARIANCE"]),
+    # GAVO DaCHS had these before the catalogue did, and queries written for it use them.
+    *(
+        _alias(f"GAVO_{name}", _OWN[f"IVO_{of}"])
+        for name, of in (
+            ("TO_MJD", "TO_MJD"),
+            ("TO_JD", "TO_JD"),
+            ("NORMAL_RANDOM", "NORMAL_RANDOM"),
+            ("HISTOGRAM", "HISTOGRAM"),
+            ("TRANSFORM", "GEOM_TRANSFORM"),
+        )
+    ),
+)
+FUNCTIONS: dict[str, Function] = _OWN | {f.name: f for f in _ALIASES}
+#: Functions with a syntax or a type rule of their own, which the resolver knows by name: group and description.
 SPECIAL = {
     "COALESCE": ("conditional", "The first of its arguments that is not NULL."),
     "IN_UNIT": ("unit", "The first argument, a number with a unit, in the unit that the second names."),

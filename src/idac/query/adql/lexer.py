@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from idac.core.errors import BadQuery, Position
+from idac.query.adql.hints import CHARACTERS
 
 
 class Kind(Enum):
@@ -30,42 +32,18 @@ class Token:
     at: int  # offset into the query
 
 
+#: Possessive throughout: a text is read once, and an unclosed quote costs one pass over the rest of it.
 _PATTERN = re.compile(
     r"""
-    (?P<space>(?:\s+|--[^\n]*)+)
-  | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
-  | (?P<word>[A-Za-z][A-Za-z0-9_]*)
-  | (?P<string>'(?:[^']|'')*')
-  | (?P<name>"(?:[^"]|"")*")
+    (?P<space>(?:[\s\ufeff]++|--[^\n]*+)++)
+  | (?P<number>(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)
+  | (?P<word>[A-Za-z][A-Za-z0-9_]*+)
+  | (?P<string>'[^']*+(?:''[^']*+)*+')
+  | (?P<name>"[^"]*+(?:""[^"]*+)*+")
   | (?P<symbol><>|!=|<=|>=|\|\||[-+*/(),.=<>;])
     """,
     re.VERBOSE,
 )
-
-_NAME_TAIL = re.compile(r"[A-Za-z0-9_]{0,40}")
-
-#: Characters that other dialects give a meaning, and what ADQL has instead.
-_FOREIGN = {
-    "`": 'Write names that need quoting in double quotes, like "name".',
-    "[": "ADQL has no arrays or brackets; write names that need quoting in double quotes.",
-    "]": "ADQL has no arrays or brackets; write names that need quoting in double quotes.",
-    "{": "ADQL has no braces.",
-    "}": "ADQL has no braces.",
-    ":": "Write CAST(value AS type) instead of value::type; ADQL has no parameters.",
-    "?": "ADQL has no parameters; write the value itself.",
-    "@": "ADQL has no variables.",
-    "$": "ADQL has no parameters; write the value itself.",
-    "%": "Write MOD(a, b) for the remainder.",
-    "^": "Write POWER(a, b).",
-    "&": "Write BITWISE_AND(a, b), or AND between conditions.",
-    "|": "Text is joined with ||; alternatives with OR.",
-    "!": "Write NOT before a condition, and <> or != for unequal.",
-    "#": "Comments begin with two hyphens.",
-    "_": 'Regular names begin with a letter; write this one in double quotes, like "_name".',
-    "'": "A string is not closed. Close it with ', and write '' for a quote inside.",
-    '"': 'A delimited name is not closed. Close it with ".',
-    "\\": "There are no backslash escapes; write '' for a quote inside a string.",
-}
 
 
 def position_of(text: str, at: int) -> Position:
@@ -91,6 +69,7 @@ def read_tokens(text: str) -> list[Token]:
         elif kind == "number":
             tokens.append(_number(text, found, at, match.end()))
         elif kind == "string":
+            _refuse_nul(text, found, at)
             tokens.append(Token(Kind.STRING, found[1:-1].replace("''", "'"), "", at))
         elif kind == "name":
             tokens.append(_delimited(text, found, at))
@@ -102,36 +81,66 @@ def read_tokens(text: str) -> list[Token]:
 
 def _number(text: str, found: str, at: int, end: int) -> Token:
     if end < len(text) and (text[end].isalpha() or text[end] == "_"):
+        whole = re.compile(r"[\w.]+").match(text, at)
+        hint = "Names that begin with a digit are written in double quotes."
+        if found == "0" and text[end] in "xX":
+            hint = "ADQL has no hexadecimal numbers; write the number in decimal."
         raise BadQuery(
             "A number runs into a name.",
-            value=found + _NAME_TAIL.match(text, end).group(),  # type: ignore[union-attr]  # it may match nothing
+            value=whole.group() if whole else found,
             allowed="decimal numbers such as 12, 1.5 or 1e-3",
-            next_step="Names that begin with a digit are written in double quotes.",
+            next_step=hint,
+            position=position_of(text, at),
+        )
+    if not is_whole(found) and math.isinf(float(found)):
+        raise BadQuery(
+            "A number is too large.",
+            value=found,
+            allowed="numbers up to 1.797e308",
             position=position_of(text, at),
         )
     return Token(Kind.NUMBER, found, "", at)
 
 
+def is_whole(text: str) -> bool:
+    """True for a number token of digits alone."""
+    return text.isdecimal()
+
+
+def whole(text: str) -> int:
+    """The value of a whole number; one of more than thirty digits counts as 10**30, which no type holds either."""
+    digits = text.lstrip("0")
+    # Python refuses to read more than 4,300 digits, since that takes quadratic time.
+    return int(digits or "0") if len(digits) <= 30 else 10**30
+
+
 def _delimited(text: str, found: str, at: int) -> Token:
+    _refuse_nul(text, found, at)
     name = found[1:-1].replace('""', '"')
-    if not name or "\0" in name:
+    if not name:
         raise BadQuery(
             "A delimited name is empty.",
             value=found,
             allowed="at least one character between the double quotes",
+            next_step="Text is written in single quotes.",
             position=position_of(text, at),
         )
     return Token(Kind.NAME, name, "", at)
 
 
+def _refuse_nul(text: str, found: str, at: int) -> None:
+    if "\0" in found:
+        raise _unknown_character(text, at + found.index("\0"))
+
+
 def _unknown_character(text: str, at: int) -> BadQuery:
     character = text[at]
-    hint = _FOREIGN.get(character)
+    hint = CHARACTERS.get(character)
     if text.startswith("/*", at):
         hint = "Comments begin with two hyphens and end with the line."
     return BadQuery(
         "This character does not begin anything that ADQL knows.",
-        value=character,
+        value=character if character.isprintable() else f"U+{ord(character):04X}",
         next_step=hint or "Letters outside ASCII belong inside strings or double-quoted names.",
         position=position_of(text, at),
     )

@@ -12,19 +12,24 @@ from idac.core.errors import BadQuery
 from idac.core.principal import Principal
 from idac.core.rights import RightsPolicy
 from idac.query.adql import geometry as g
-from idac.query.adql.expressions import Expressions, kind_of, unit_of, widest
+from idac.query.adql.expressions import Expressions
 from idac.query.adql.functions import Function
 from idac.query.adql.grouping import check_grouping
+from idac.query.adql.hints import nearest
+from idac.query.adql.nodes import duplicate, is_text, kind_of, quoted, table_alias, unit_of
 from idac.query.adql.parser import parse_adql
-from idac.query.adql.scope import Scope, Source, Visible, nearest
+from idac.query.adql.scope import Columns, Scope, Source, Visible
+from idac.query.adql.types import NULL_TYPE, alike, widest
 from idac.query.resolved import ResolvedQuery, TableUse
-from idac.tables.model import STRING, Column, DataType
+from idac.tables.model import Column, Table
 from idac.tables.names import adql_table_name
 
 #: Schemas that everyone may read whatever the rights say: descriptions of what there is, and the caller's own uploads.
 _OPEN_SCHEMAS = ("tap_schema", "tap_upload")
 #: Tables and sub-queries of one query. Each is planned on its own, so their number must be bounded.
 MAX_TABLES = 64
+#: Statistics whose word can only come first in a UCD.
+_PRIMARY_STATISTICS = frozenset({"stat.variance"})
 _GEOMETRY_NAMES: dict[type[exp.Expr], str] = {
     g.Point: "point",
     g.Circle: "circle",
@@ -95,7 +100,7 @@ class Resolver:
         result, columns = self.body(node, parent)
         self.common.pop()
         if isinstance(result, exp.Subquery):
-            result = exp.select("*").from_(exp.Subquery(this=result, alias=_alias(self.new_name("s", node))))
+            result = exp.select("*").from_(exp.Subquery(this=result, alias=table_alias(self.new_name("s", node))))
         result.set("with_", exp.With(expressions=tables))
         return result, columns
 
@@ -116,7 +121,7 @@ class Resolver:
             raise Scope(self.text).error("Two common tables have this name.", item, alias.this.name)
         name = self.new_name("w", item)
         known[key] = _Common(name, named)
-        return exp.CTE(this=query, alias=exp.TableAlias(this=_quoted(name), columns=[_quoted(c.name) for c in named]))
+        return exp.CTE(this=query, alias=exp.TableAlias(this=quoted(name), columns=[quoted(c.name) for c in named]))
 
     def body(self, node: exp.Query, parent: Scope | None) -> tuple[exp.Query, list[Column]]:
         if isinstance(node, exp.Select):
@@ -145,10 +150,7 @@ class Resolver:
         return result, columns
 
     def merged(self, a: Column, b: Column, node: exp.Expr, scope: Scope) -> Column:
-        alike = a.type == b.type or (
-            (a.type.is_numeric and b.type.is_numeric) or (a.type.is_string and b.type.is_string)
-        )
-        if not alike:
+        if not alike(a.type, b.type):
             raise scope.error(
                 "Columns of the two sides of a set operation can't be put together.",
                 node,
@@ -170,18 +172,18 @@ class Resolver:
         if common is not None:
             name = self.new_name("t", node)
             source = _source((shown or node.this,), name, common.columns)
-            return exp.Table(this=_quoted(common.name), alias=_alias(name)), source
+            return exp.Table(this=quoted(common.name), alias=table_alias(name)), source
         entry = self.entry(node, scope)
         name = self.new_name("t", node)
         use = TableUse(name, entry)
         self.uses.append(use)
-        table = exp.Table(this=_quoted(entry.table.name), db=_quoted(entry.table.schema), alias=_alias(name))
+        table = exp.Table(this=quoted(entry.table.name), db=quoted(entry.table.schema), alias=table_alias(name))
         table.meta["use"] = use
         if shown is not None:
-            return table, _source((shown,), name, entry.table.columns)
+            return table, _source((shown,), name, entry.table.columns, entry.table)
         names = (entry.table.schema, entry.table.name)
         identifiers = tuple(exp.Identifier(this=n, quoted=False) for n in names)
-        return table, _source(identifiers, name, entry.table.columns)
+        return table, _source(identifiers, name, entry.table.columns, entry.table)
 
     def find_common(self, node: exp.Table) -> _Common | None:
         if node.args.get("db") is not None:
@@ -244,6 +246,7 @@ class _Select:
     def resolve(self) -> tuple[exp.Query, list[Column]]:
         node, result = self.node, exp.Select()
         self.from_clause(result)
+        self.scope.aliases = frozenset(e.alias.lower() for e in node.expressions if isinstance(e, exp.Alias))
         where = node.args.get("where")
         if where is not None:
             result.set("where", exp.Where(this=self.without_aggregates("WHERE", where.this)))
@@ -305,7 +308,7 @@ class _Select:
     def derived(self, node: exp.Subquery) -> tuple[exp.Expr, Source]:
         query, columns = self.resolver.query(node.this, None)
         name = self.resolver.new_name("s", node)
-        return exp.Subquery(this=query, alias=_alias(name)), _source((node.args["alias"].this,), name, columns)
+        return exp.Subquery(this=query, alias=table_alias(name)), _source((node.args["alias"].this,), name, columns)
 
     def add(self, source: Source, node: exp.Expr) -> None:
         same = [s for s in self.scope.sources if [n.lower() for n in s.names] == [n.lower() for n in source.names]]
@@ -337,8 +340,8 @@ class _Select:
         return result
 
     def shared_names(self, before: int) -> list[exp.Identifier]:
-        left = {v.column.name.lower() for s in self.scope.sources[:before] for v in s.columns}
-        right = [v.column.name for s in self.scope.sources[before:] for v in s.columns]
+        left = {v.column.name.lower() for s in self.scope.sources[:before] for v in s.everything()}
+        right = [v.column.name for s in self.scope.sources[before:] for v in s.everything()]
         return [exp.Identifier(this=name, quoted=False) for name in right if name.lower() in left]
 
     def merge(self, name: exp.Identifier, before: int, side: str | None) -> exp.Expr:
@@ -368,7 +371,7 @@ class _Select:
             source = self.scope.find_source(qualifiers)
             if source is None:
                 raise self.scope.unknown(exp.Identifier(this="*"), qualifiers)
-            return [_plain(v) for v in source.columns]
+            return [_plain(v) for v in source.everything()]
         alias = item.args.get("alias") if isinstance(item, exp.Alias) else None
         value = self.expressions.value(item.this if alias is not None else item)
         return [(value, _described(value, alias.name if alias is not None else None))]
@@ -382,7 +385,7 @@ class _Select:
     def grouped(self, node: exp.Expr, items: Sequence[exp.Expr], columns: Sequence[Column]) -> exp.Expr:
         place = _ordinal(node, len(items), self.scope, "GROUP BY")
         if place is not None:
-            return items[place].copy()
+            return duplicate(items[place])
         if isinstance(node, exp.Column) and not node.args.get("table"):
             try:
                 return self.without_aggregates("GROUP BY", node, condition=False)
@@ -390,7 +393,7 @@ class _Select:
                 place = _place_by_name(node.this, columns)
                 if place is None:
                     raise
-                return items[place].copy()
+                return duplicate(items[place])
         return self.without_aggregates("GROUP BY", node, condition=False)
 
     def order_by(self, columns: Sequence[Column], items: Sequence[exp.Expr]) -> list[exp.Ordered]:
@@ -400,7 +403,7 @@ class _Select:
             place = _ordinal(item.this, len(columns), self.scope, "ORDER BY")
             if place is None and isinstance(item.this, exp.Column) and not item.this.args.get("table"):
                 place = _place_by_name(item.this.this, columns)
-            value = items[place].copy() if place is not None else self.expressions.value(item.this)
+            value = duplicate(items[place]) if place is not None else self.expressions.value(item.this)
             if place is None and self.node.args.get("distinct") and value not in items:
                 raise self.scope.error(
                     "SELECT DISTINCT can be ordered by its own columns alone.",
@@ -410,14 +413,6 @@ class _Select:
                 )
             result.append(exp.Ordered(this=value, desc=bool(item.args.get("desc")), nulls_first=False))
         return result
-
-
-def _quoted(name: str) -> exp.Identifier:
-    return exp.Identifier(this=name, quoted=True)
-
-
-def _alias(name: str) -> exp.TableAlias:
-    return exp.TableAlias(this=_quoted(name))
 
 
 def _number(node: exp.Expr) -> exp.Literal:
@@ -439,47 +434,45 @@ def _joined(table: exp.Expr, joins: list[exp.Join]) -> exp.Expr:
     return exp.Paren(this=table)
 
 
-def _source(names: Sequence[exp.Identifier], alias: str, columns: Sequence[Column]) -> Source:
+def _source(
+    names: Sequence[exp.Identifier], alias: str, columns: Sequence[Column], table: Table | None = None
+) -> Source:
     delimited = bool(names[-1].args.get("quoted"))
-    return Source(tuple(n.name for n in names), delimited, tuple(_visible(alias, c) for c in columns))
-
-
-def _visible(alias: str, column: Column) -> Visible:
-    def reference() -> exp.Expr:
-        return exp.Column(this=_quoted(column.name), table=_quoted(alias))
-
-    return Visible(column, reference)
+    return Source(tuple(n.name for n in names), delimited, alias, Columns(columns, table))
 
 
 def _merged(left: Visible, right: Visible, side: str | None) -> Visible:
     if side == "RIGHT":
         return right
-    if side != "FULL":
-        return left
-    return Visible(left.column, lambda: exp.Coalesce(this=left.reference(), expressions=[right.reference()]))
+    return left if side != "FULL" else Visible(left.column, left.alias, right)
 
 
 def _plain(visible: Visible) -> tuple[exp.Expr, Column]:
-    node = visible.reference()
-    node.meta["type"], node.meta["column"], node.meta["level"] = visible.column.type, visible.column, 0
-    return node, visible.column
+    return visible.reference(), visible.column
 
 
 def _described(value: exp.Expr, alias: str | None) -> Column:
     """Metadata of an output column: the source's where it is one, else what is known of the expression."""
     source: Column | None = value.meta.get("column")
     function: Function | None = value.meta.get("function")
-    kind: DataType = kind_of(value) or STRING
+    if function is not None:
+        name = alias or (f"{function.name.lower()}_{source.name}" if source is not None else function.name.lower())
+        return Column(name, kind_of(value) or NULL_TYPE, unit_of(value), _ucd_of_call(function, source))
     if source is not None:
         # Flags of TAP_SCHEMA are about the published table, not about a result.
-        ucd = source.ucd
-        if function is not None and ucd:
-            ucd = f"{ucd};stat.{function.name.lower()}"
-        name = alias or (f"{function.name.lower()}_{source.name}" if function else source.name)
-        return Column(name, source.type, source.unit, ucd, source.utype, source.description)
-    name = alias or (function.name.lower() if function is not None else _name_of(value))
-    ucd = "meta.number" if function is not None and function.name == "COUNT" else None
-    return Column(name, kind, unit_of(value), ucd)
+        return Column(alias or source.name, source.type, source.unit, source.ucd, source.utype, source.description)
+    return Column(alias or _name_of(value), kind_of(value) or NULL_TYPE, unit_of(value))
+
+
+def _ucd_of_call(function: Function, source: Column | None) -> str | None:
+    """The UCD of a statistic: the column's, with the word for the statistic (UCD1+ 1.5 section 4)."""
+    if function.name == "COUNT":
+        return "meta.number"
+    if source is None or not source.ucd or function.stat is None:
+        return None
+    # A mean position is no longer the main one of its table.
+    words = [w for w in source.ucd.split(";") if w != "meta.main"]
+    return ";".join([function.stat, *words] if function.stat in _PRIMARY_STATISTICS else [*words, function.stat])
 
 
 def _name_of(value: exp.Expr) -> str:
@@ -501,12 +494,12 @@ def _unique(columns: Sequence[Column]) -> list[Column]:
 
 
 def _output(value: exp.Expr, column: Column) -> exp.Expr:
-    return exp.Alias(this=value, alias=_quoted(column.name))
+    return exp.Alias(this=value, alias=quoted(column.name))
 
 
 def _ordinal(node: exp.Expr, count: int, scope: Scope, clause: str) -> int | None:
     """Index of the output column that a bare whole number stands for; None for any other expression."""
-    if not isinstance(node, exp.Literal) or node.args.get("is_string"):
+    if not isinstance(node, exp.Literal) or is_text(node):
         return None
     if not node.name.isdigit() or not 1 <= int(node.name) <= count:
         raise scope.error(f"A number in {clause} is the place of a column.", node, node.name, allowed=f"1 to {count}")

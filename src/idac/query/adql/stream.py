@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from idac.core.errors import BadQuery
+from idac.query.adql import hints
 from idac.query.adql.lexer import Kind, Token, position_of, read_tokens
-from idac.tables.names import RESERVED_WORDS
 
 #: Nesting of parentheses, sub-queries and calls; ADQL written by people stays below ten, by programs below thirty. The
-#: descent takes some fifteen frames a level, of the thousand that Python allows.
-MAX_DEPTH = 50
-_LIMIT_HINT = "ADQL has no LIMIT; write SELECT TOP n … instead."
+#: descent takes some sixteen frames a level, of the thousand that Python allows.
+MAX_DEPTH = 40
 
 
 class TokenStream:
@@ -49,8 +48,12 @@ class TokenStream:
             return True
         return False
 
+    def at_symbol(self, *symbols: str, ahead: int = 0) -> bool:
+        token = self.peek(ahead)
+        return token.kind is Kind.SYMBOL and token.text in symbols
+
     def take_symbol(self, symbol: str) -> bool:
-        if self.token.kind is Kind.SYMBOL and self.token.text == symbol:
+        if self.at_symbol(symbol):
             self.index += 1
             return True
         return False
@@ -69,12 +72,8 @@ class TokenStream:
         return BadQuery(what, value=value, allowed=allowed, next_step=next_step, position=at)
 
     def unexpected(self, allowed: str) -> BadQuery:
-        hint = None
-        if self.at_word("LIMIT"):
-            hint = _LIMIT_HINT
-        elif self.token.upper in RESERVED_WORDS:
-            hint = f'{self.token.upper} is a reserved word; as a name it is written "{self.token.text}".'
-        elif self.token.text == ";":
+        hint = hints.for_word(self.token.upper, self.token.text)
+        if self.at_symbol(";"):
             hint = "Send one query at a time."
         return self.error("The query can't be understood here.", self.token, allowed=allowed, next_step=hint)
 

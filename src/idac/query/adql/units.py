@@ -47,10 +47,10 @@ def quotient(left: str | None, right: str | None) -> str | None:
     return None if a is None or b is None else _text(a / b)
 
 
-def root(unit: str | None) -> str | None:
-    """Unit of the square root."""
+def power(unit: str | None, exponent: float) -> str | None:
+    """Unit of a value raised to *exponent*."""
     parsed = _parse(unit) if unit else None
-    return None if parsed is None else _text(parsed**0.5)
+    return None if parsed is None else _text(parsed**exponent)
 
 
 def is_unit(text: str) -> bool:
