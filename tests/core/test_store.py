@@ -11,10 +11,8 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
-import duckdb
 import httpx
 import pytest
 
@@ -370,17 +368,6 @@ def test_a_bucket_that_does_not_exist_is_said_to_the_operator(s3_bucket: Bucket,
     )
 
 
-def test_duckdb_reads_an_object_by_its_url_with_the_stores_own_settings(s3_bucket: Bucket, tmp_path: Path) -> None:
-    store = s3_store(s3_bucket.gateway, s3_bucket.name, tmp_path, "p")
-    store.put_atomic("t.csv", b"a,b\n1,2\n3,4\n")
-    with duckdb.connect() as connection:
-        folder = resources.files("duckdb_extension_httpfs") / "extensions" / f"v{duckdb.__version__}"
-        connection.execute(f"LOAD '{folder / 'httpfs.duckdb_extension'}'")
-        connection.execute(store.duckdb_secret_sql())
-        rows = connection.execute("SELECT * FROM read_csv(?)", [store.url("t.csv")]).fetchall()
-    assert rows == [(1, 2), (3, 4)]
-
-
 # Locations
 
 
@@ -390,6 +377,8 @@ def test_locations_open_relative_to_the_files_folder(tmp_path: Path) -> None:
     assert (tmp_path / "archive" / "k").read_bytes() == b"v"
     bucket = open_store("s3://b/some/prefix/", {}, FileSecrets(tmp_path), tmp_path)
     assert bucket.url("k") == "s3://b/some/prefix/k"
+    assert bucket.location == "s3://b/some/prefix"
+    assert store.location == str(tmp_path / "archive")
     assert not bucket.is_local
 
 

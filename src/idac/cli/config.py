@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from idac.cli.main import Options
 from idac.cli.output import print_json
-from idac.core.loading import KeyPath, Loaded, documentation
+from idac.core.loading import Loaded, documentation
+from idac.core.yaml_file import KeyPath
 from idac.wiring.settings import DacSettings
 
 

@@ -5,6 +5,7 @@ Maps merge key by key; anything else in an overlay replaces what the base has. A
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +13,16 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from rapidfuzz import process
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from rapidfuzz import fuzz, process
 
 from idac.core.errors import BadConfiguration, Position
-
-type Key = str | int
-type KeyPath = tuple[Key, ...]
-
-#: A configuration is a few kilobytes; more is a mistake in the path.
-_MAX_BYTES = 1 << 20
+from idac.core.secrets import SecretRef, SecretSource
+from idac.core.settings_words import may_be_secret, words_for
+from idac.core.yaml_file import Key, KeyPath, read_yaml
 
 
 class BadConfigurations(BadConfiguration):
     """Every fault of a configuration at once, so that an operator mends them in one go."""
-
-    code = "bad-configuration-file"
 
     def __init__(self, errors: Sequence[BadConfiguration]) -> None:
         self.errors = tuple(errors)
@@ -60,19 +52,70 @@ class Loaded[M: BaseModel]:
 def load_settings[M: BaseModel](model: type[M], path: Path, environment: str | None = None) -> Loaded[M]:
     """The settings of *path*, with ``environments/<environment>.yaml`` beside it merged over them.
 
-    Raises BadConfiguration (BadConfigurations where a file has several faults) with file, line and column.
+    Raises BadConfiguration (BadConfigurations where there are several faults) with file, line and column.
     """
-    files = [path, *([_overlay(path, environment)] if environment else [])]
+    files = [(path, path.name)]
+    if environment:
+        files.append((_overlay(path, environment), f"environments/{environment}.yaml"))
     origins: dict[KeyPath, Position] = {}
     merged: dict[str, Any] = {}
-    for file in files:
-        merged = _merge(merged, _plain(_read(file), (), file, origins), ())
+    faults: list[BadConfiguration] = []
+    for file, shown in files:
+        read = read_yaml(file, shown)
+        origins.update(read.origins)
+        faults += read.faults
+        merged = _merge(merged, read.values)
+    merged = _without_empty_sections(model, merged)
+    folder = path.parent.resolve()
     try:
-        settings = model.model_validate(merged)
+        settings = _validate(model, merged, folder)
     except ValidationError as error:
-        faults = [_explain(model, item, origins, path) for item in error.errors(include_url=False)]
-        raise BadConfigurations(faults) from None
-    return Loaded(settings, merged, origins, path.parent.resolve())
+        faults += _Explainer(model, merged, origins, path.name).explain(error)
+        raise _all(faults) from None
+    if faults:
+        raise _all(faults)
+    return Loaded(settings, merged, origins, folder)
+
+
+def check_secrets(loaded: Loaded[Any], source: SecretSource) -> None:
+    """Read every secret that the configuration names; raises for all that are missing, each with its place."""
+    faults = []
+    for path, reference in _secrets_in(loaded.settings, ()):
+        try:
+            source.read(reference)
+        except BadConfiguration as error:
+            position = loaded.origins.get(path)
+            faults.append(
+                BadConfiguration(
+                    error.what, value=error.value, allowed=error.allowed, next_step=error.next_step, position=position
+                )
+            )
+    if faults:
+        raise _all(faults)
+
+
+def _secrets_in(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, SecretRef]]:
+    if isinstance(value, SecretRef):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name), (*path, name))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets_in(item, (*path, name))
+
+
+def _all(faults: Sequence[BadConfiguration]) -> BadConfiguration:
+    if len(faults) == 1:
+        return faults[0]
+    return BadConfigurations(sorted(faults, key=_place_in_files))
+
+
+def _place_in_files(fault: BadConfiguration) -> tuple[bool, str, int, int]:
+    place = fault.position
+    if place is None:
+        return True, "", 0, 0
+    return "/" in (place.file or ""), place.file or "", place.line, place.column
 
 
 def _overlay(path: Path, environment: str) -> Path:
@@ -83,123 +126,139 @@ def _overlay(path: Path, environment: str) -> Path:
         raise BadConfiguration(
             "There is no environment of this name.",
             value=environment,
-            allowed=", ".join(known) or "none: there is no folder environments/ beside dac.yaml",
-            next_step=f"Make environments/{environment}.yaml, saying only what differs, or name another.",
+            allowed=", ".join(known) or "none: no overlay is in a folder environments/ beside dac.yaml",
+            next_step="Name one of these with --env, or write a new overlay that says only what differs.",
         )
     return file
 
 
-def _read(file: Path) -> CommentedMap:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise BadConfiguration(
-            "There is no configuration file here.",
-            value=str(file),
-            next_step="Run idac init to write one, or name another with --config.",
-        ) from None
-    except OSError as error:
-        raise BadConfiguration(
-            "The configuration file can't be read.",
-            value=f"{file}: {error.strerror}",
-            next_step="Check its permissions.",
-        ) from None
-    if len(data) > _MAX_BYTES:
-        raise BadConfiguration(
-            "The configuration file is too large to be one.", value=f"{len(data)} bytes", allowed=f"{_MAX_BYTES} bytes"
+def _merge(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return base | {key: _merge(base.get(key), value) for key, value in over.items()}
+
+
+def _without_empty_sections(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """A section with every key commented out reads as null; it means all defaults."""
+    result = {}
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        section = field.annotation if field else None
+        if isinstance(section, type) and issubclass(section, BaseModel) and (value is None or isinstance(value, dict)):
+            value = _without_empty_sections(section, value or {})
+        elif value is None and field is not None and get_origin(section) is dict:
+            value = {}
+        result[key] = value
+    return result
+
+
+def _validate[M: BaseModel](model: type[M], values: Any, folder: Path) -> M:
+    # JSON's strictness: 8080 is not "8080" and true is not 1, and yet lists become tuples and text becomes paths.
+    text = json.dumps(_whole_numbers(values))
+    return model.model_validate_json(text, strict=True, context={"folder": folder})
+
+
+def _whole_numbers(value: Any) -> Any:
+    """1e6 is a float to YAML, and a number of rows to a person."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    """Says pydantic's findings with their places and what would be right, once for each value."""
+
+    model: type[BaseModel]
+    values: Mapping[str, Any]
+    origins: Mapping[KeyPath, Position]
+    file: str
+
+    def explain(self, error: ValidationError) -> list[BadConfiguration]:
+        found: dict[KeyPath, BadConfiguration] = {}
+        for item in error.errors(include_url=False):
+            path, in_union = self._real_path(item["loc"], missing=item["type"] == "missing")
+            fault = self._fault(path, {**item, "type": "union" if in_union else item["type"]})
+            # Of several findings about one value, one in the settings' own words says most.
+            if path not in found or item["type"] == "value_error":
+                found[path] = fault
+        return list(found.values())
+
+    def _real_path(self, loc: Sequence[Key], *, missing: bool) -> tuple[KeyPath, bool]:
+        """The keys of *loc*, up to where it names one of a value's possible types."""
+        node: Any = self.values
+        for index, key in enumerate(loc):
+            if isinstance(node, dict) and key in node:
+                node = node[str(key)]
+            elif isinstance(node, list) and isinstance(key, int) and key < len(node):
+                node = node[key]
+            elif missing and index == len(loc) - 1:
+                break
+            else:
+                return tuple(loc[:index]), True
+        return tuple(loc), False
+
+    def _fault(self, path: KeyPath, item: Mapping[str, Any]) -> BadConfiguration:
+        known = path
+        while known and known not in self.origins:
+            known = known[:-1]
+        position = self.origins.get(known) or Position(1, 1, self.file)
+        name = ".".join(map(str, path)) or "the file"
+        words = words_for(self.model, path)
+        match item["type"]:
+            case "extra_forbidden":
+                return _unknown_key(self.model, path, position)
+            case "missing":
+                return BadConfiguration(f"{name} is missing.", allowed=words, next_step="Add it.", position=position)
+            case "value_error":
+                words = str(item["ctx"]["error"]).removeprefix("must be ").rstrip(".")
+        return BadConfiguration(
+            f"{name} can't be used.", value=self._shown(path), allowed=words, next_step="Correct it.", position=position
         )
-    try:
-        content = YAML(typ="rt").load(data)
-    except DuplicateKeyError as error:
-        raise _marked("This key is there twice.", error, file, "Keep one of them.") from None
-    except MarkedYAMLError as error:
-        raise _marked(
-            f"This is not YAML: {error.problem}.", error, file, "Check indentation, colons and quotes."
-        ) from None
-    except (YAMLError, ValueError):
-        raise BadConfiguration("The configuration file is not YAML text.", value=str(file)) from None
-    if content is None:
-        return CommentedMap()
-    if not isinstance(content, CommentedMap):
-        raise BadConfiguration(
-            "A configuration file is a map of sections.",
-            value=type(content).__name__,
-            allowed="lines such as 'centre:' with indented keys below",
-            position=Position(1, 1, file.name),
-        )
-    return content
 
-
-def _marked(what: str, error: MarkedYAMLError, file: Path, next_step: str) -> BadConfiguration:
-    mark = error.problem_mark
-    position = Position(mark.line + 1, mark.column + 1, _shown(file)) if mark is not None else None
-    return BadConfiguration(what, next_step=next_step, position=position)
-
-
-def _shown(file: Path) -> str:
-    """A file as messages name it: overlays with their folder, whatever the working folder is."""
-    return f"{file.parent.name}/{file.name}" if file.parent.name == "environments" else file.name
-
-
-def _plain(node: Any, path: KeyPath, file: Path, origins: dict[KeyPath, Position]) -> Any:
-    """*node* as plain values; the place of each is added to *origins*, over those of an earlier file."""
-    if isinstance(node, CommentedMap):
-        for key in node:
-            line, column = node.lc.key(key)
-            origins[*path, key] = Position(line + 1, column + 1, _shown(file))
-        return {key: _plain(value, (*path, key), file, origins) for key, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        for index in range(len(node)):
-            line, column = node.lc.item(index)
-            origins[*path, index] = Position(line + 1, column + 1, _shown(file))
-        return [_plain(value, (*path, index), file, origins) for index, value in enumerate(node)]
-    # ruamel's scalars are subclasses of the plain ones, made to keep their looks.
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _merge(base: Any, over: Any, path: KeyPath) -> Any:
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {key: _merge(base[key], over[key], (*path, key)) if key in base and key in over else
-                over.get(key, base.get(key)) for key in {**base, **over}}  # fmt: skip
-    return over
-
-
-def _explain(
-    model: type[BaseModel], item: Mapping[str, Any], origins: Mapping[KeyPath, Position], file: Path
-) -> BadConfiguration:
-    """One fault that pydantic found, said with its place and what would be right."""
-    path = tuple(item["loc"])
-    known = path
-    while known and known not in origins:
-        known = known[:-1]
-    position = origins.get(known) or Position(1, 1, file.name)
-    name = ".".join(str(part) for part in known) or "the file"
-    if item["type"] == "extra_forbidden":
-        return _unknown_key(model, path, position)
-    if item["type"] == "missing":
-        return BadConfiguration(f"{'.'.join(map(str, path))} is missing.", next_step="Add it.", position=position)
-    value = None if isinstance(item.get("input"), dict | list) else item.get("input")
-    reason = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").split(", unable to")[0]
-    return BadConfiguration(
-        f"{name} can't be used.", value=value, allowed=reason[:1].lower() + reason[1:], position=position
-    )
+    def _shown(self, path: KeyPath) -> str | None:
+        """The refused value; but not one that is written where a secret belongs, since it may be the secret."""
+        if may_be_secret(self.model, path):
+            return None
+        node: Any = self.values
+        for key in path:
+            node = node[key]
+        if isinstance(node, dict | list):
+            return "a map" if isinstance(node, dict) else "a list"
+        if isinstance(node, str):
+            return node or '""'
+        return json.dumps(node)
 
 
 def _unknown_key(model: type[BaseModel], path: KeyPath, position: Position) -> BadConfiguration:
     section = _section(model, path[:-1])
     names = sorted(section.model_fields) if section is not None else []
-    close = process.extractOne(str(path[-1]), names, score_cutoff=60)
+    close = process.extractOne(str(path[-1]), names, scorer=fuzz.ratio, score_cutoff=60)
+    elsewhere = [place for place in _key_names(model) if place.rpartition(".")[2] == path[-1]]
+    if close:
+        next_step = f"Did you mean {close[0]}?"
+    elif elsewhere:
+        next_step = f"Did you mean {' or '.join(elsewhere)}?"
+    else:
+        next_step = "Remove it."
     where = ".".join(map(str, path[:-1]))
     return BadConfiguration(
         f"There is no such key{f' in {where}' if where else ''}.",
         value=path[-1],
         allowed=", ".join(names),
-        next_step=f"Did you mean {close[0]}?" if close else "Remove it.",
+        next_step=next_step,
         position=position,
     )
+
+
+def _key_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key's dotted name."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _key_names(field.annotation, f"{prefix}{name}.")
 
 
 def _section(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:

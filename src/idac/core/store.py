@@ -90,16 +90,17 @@ class Store(Protocol):
         """A seekable file over the object."""
         ...
 
+    @property
+    def location(self) -> str:
+        """What every ``url`` begins with, without a slash at its end."""
+        ...
+
     def url(self, key: str) -> str:
         """What DuckDB and pyarrow open: an absolute path, or an ``s3://`` URL."""
         ...
 
     def local_path(self, key: str) -> Path | None:
         """The object's file, where there is one on this machine."""
-        ...
-
-    def duckdb_secret_sql(self, name: str = "store") -> str | None:
-        """The statement that lets DuckDB read this store's URLs; None where it needs none."""
         ...
 
     def signed_url(self, key: str, expires_s: int) -> str | None:
@@ -270,14 +271,15 @@ class FolderStore:
         with _local_errors(key):
             return self._path(key).open("rb")
 
+    @property
+    def location(self) -> str:
+        return str(self.root)
+
     def url(self, key: str) -> str:
         return str(self._path(key))
 
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
-
-    def duckdb_secret_sql(self, name: str = "store") -> str | None:
-        return None
 
     def signed_url(self, key: str, expires_s: int) -> str | None:
         return None
@@ -395,34 +397,19 @@ class S3BucketStore:
     def open_input(self, key: str) -> BinaryIO:
         return io.BufferedReader(_ObjectReader(self, key, self.head(key).size), READ_AHEAD_BYTES)
 
+    @property
+    def location(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
     def url(self, key: str) -> str:
-        path = f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)
-        return f"s3://{self.bucket}/{path}"
+        return f"{self.location}/{_checked(key)}"
 
     def local_path(self, key: str) -> Path | None:
         return None
 
-    def duckdb_secret_sql(self, name: str = "store") -> str:
-        """The statement that lets DuckDB read this store's objects by their URL, and no others."""
-        settings = self.settings
-        options = {"SCOPE": f"s3://{self.bucket}/{self.prefix}", "REGION": settings.region}
-        options["URL_STYLE"] = "path" if settings.path_style else "vhost"
-        if self.credentials:
-            options |= {"KEY_ID": self.credentials[0], "SECRET": self.credentials[1]}
-        if settings.endpoint:
-            endpoint = urlsplit(settings.endpoint)
-            options |= {"ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/")}
-            options |= {"USE_SSL": "false"} if endpoint.scheme == "http" else {}
-        values = ", ".join(f"{option} {_sql_text(value)}" for option, value in options.items())
-        return f"CREATE OR REPLACE SECRET {name} (TYPE s3, {values})"
-
     def signed_url(self, key: str, expires_s: int) -> str | None:
         with _remote_errors(key):
             return obstore.sign(self._store, "GET", _checked(key), timedelta(seconds=expires_s))
-
-
-def _sql_text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 class _ObjectReader(io.RawIOBase):
