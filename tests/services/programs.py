@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 from collections.abc import Sequence
@@ -32,7 +33,15 @@ def require(package: str, programs: Sequence[str], folders: Sequence[Path] = ())
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nothing listens on, below those that the system gives to outgoing connections.
+
+    A port of that range would be taken again, by any client on this machine, before a slow service listens on it.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    pytest.fail("no port of a hundred tried is free", pytrace=False)

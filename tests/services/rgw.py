@@ -134,9 +134,12 @@ class _Cluster:
         end = time.monotonic() + timeout_s
         while not ready():
             dead = [p.args for p in self.processes if p.poll() is not None]
-            assert not dead, f"ended while waiting for {what}: {dead}"
+            assert not dead, f"ended while waiting for {what}: {dead}\n{self._last_words()}"
             assert time.monotonic() < end, f"{what} did not come up; see {self.folder}"
             time.sleep(0.1)  # ceph has no way to be told; the condition decides, not the pause
+
+    def _last_words(self) -> str:
+        return "\n".join(f"{f.name}: {f.read_text(errors='replace')[-1500:]}" for f in self.folder.glob("*.out"))
 
     def _answers(self) -> bool:
         try:
@@ -166,10 +169,26 @@ def s3_gateway() -> Iterator[Gateway]:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="idac-rgw-", dir="/tmp"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        cluster = _Cluster(folder, programs)
+        cluster = _started(folder, programs)
         stack.callback(cluster.stop)
-        cluster.start()
         yield cluster.user("dac")
+
+
+def _started(folder: Path, programs: Mapping[str, str], tries: int = 3) -> _Cluster:
+    """A running cluster. Another test's process may take a port between our look at it and Ceph's: then again."""
+    for number in range(tries):
+        place = folder / str(number)
+        place.mkdir()
+        cluster = _Cluster(place, programs)
+        try:
+            cluster.start()
+        except BaseException as error:
+            cluster.stop()
+            if number == tries - 1 or not isinstance(error, AssertionError):
+                raise
+        else:
+            return cluster
+    raise AssertionError("not reached")
 
 
 @pytest.fixture

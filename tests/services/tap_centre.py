@@ -21,6 +21,8 @@ from idac.jobs.watch import PhaseWatch
 from idac.jobs.workers import Workers
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import Engine
+from idac.query.engines.duckdb.engine import DuckDBEngine
+from idac.query.engines.duckdb.settings import DuckDBSettings
 from idac.query.fetching import UriFetcher
 from idac.query.routes_cone import ConeRoutes
 from idac.query.routes_tap import TapRoutes
@@ -50,6 +52,17 @@ class Centre:
     @property
     def tap(self) -> str:
         return f"{self.url}/api/tap"
+
+
+@contextmanager
+def duckdb_engine(folder: Path) -> Iterator[DuckDBEngine]:
+    """The real engine, small, with its scratch under *folder*."""
+    settings = DuckDBSettings(memory_gib=1, threads=2, interactive_places=2, heavy_places=1)
+    engine = DuckDBEngine(settings, folder / "engine", readable=[str(folder)])
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 @contextmanager

@@ -37,9 +37,10 @@ class SortedRuns:
     def __init__(self, schema: pa.Schema, folder: Path, *, memory_bytes: int, workers: int) -> None:
         self._schema = schema
         self._folder = folder
+        # Half for the rows held; the other half for sorting, where each worker's run, and the one that waits, is there
+        # three times: as batches, joined, and in its new order.
         self._memory_bytes = memory_bytes // 2
-        # Every worker holds a run about three times while sorting it: as batches, joined, and in its new order.
-        self._run_bytes = max(memory_bytes // (workers * 8), 1 << 20)
+        self._run_bytes = max(memory_bytes // (6 * (workers + 2)), 1 << 18)
         self._pool = ThreadPoolExecutor(workers)
         self._workers = workers
         self._pending: list[tuple[Keys, pa.RecordBatch]] = []
