@@ -1,0 +1,110 @@
+"""``idac up``: run this centre."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+import click
+import uvicorn
+
+from idac.cli.main import Options
+from idac.cli.output import print_json
+from idac.core.errors import Conflict
+from idac.core.loading import Loaded
+from idac.wiring.app import Centre, build_centre
+from idac.wiring.settings import DacSettings
+
+
+@click.command("up")
+@click.option("--host", help="Listen on this address instead of server.host.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Listen on this port instead of server.port; 0 takes a free one."
+)
+@click.option("--only", help="Run only these parts, with commas between them: query, jobs.", metavar="PARTS")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON once the service answers.")
+@click.pass_obj
+def command(options: Options, host: str | None, port: int | None, only: str | None, as_json: bool) -> None:
+    """Run this centre until it is stopped with Ctrl-C."""
+    loaded = _chosen(options.load(), host, port, only)
+    server = loaded.settings.server
+    listener = _listen(server.host, server.port)
+    address = f"http://{_shown_host(server.host)}:{listener.getsockname()[1]}"
+    centre = build_centre(loaded)
+    config = uvicorn.Config(
+        centre.app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=server.forwarded_allow_ips,
+        # Streams end with their query; half a minute is for those that are nearly done.
+        timeout_graceful_shutdown=30,
+    )
+    _Server(config, lambda: _announce(centre, loaded, server.public_url or address, as_json)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, started: Any) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+
+def _chosen(loaded: Loaded[DacSettings], host: str | None, port: int | None, only: str | None) -> Loaded[DacSettings]:
+    """The settings with what was said on the command line over them."""
+    values = loaded.settings.model_dump()
+    values["server"] |= {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    if only is not None:
+        values["parts"] = [part.strip() for part in only.split(",") if part.strip()]
+        unknown = set(values["parts"]) - {"query", "jobs"}
+        if unknown or not values["parts"]:
+            raise click.UsageError(f"There is no part {', '.join(sorted(unknown)) or only!r}. Allowed: query, jobs.")
+    return Loaded(DacSettings.model_validate(values), loaded.values, loaded.origins, loaded.folder)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            "This address can't be listened on.",
+            value=f"{host}:{port}: {error.strerror}",
+            next_step="Stop what uses it, or choose another with --port or server.port.",
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):  # noqa: S104  it is compared, not listened on
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _announce(centre: Centre, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
+    logging.getLogger("idac").info("listening at %s", url)
+    snapshot = centre.archive.snapshot()
+    tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
+    if as_json:
+        print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables})
+        return
+    lines = [f"{loaded.settings.centre.title} is up.", f"  TAP          {url}/api/tap"]
+    lines += [f"  Examples     {url}/api/tap/examples", f"  Cone search  {url}/api/scs/SCHEMA.TABLE", ""]
+    if tables:
+        shown = ", ".join(tables[:6]) + (f" and {len(tables) - 6} more" if len(tables) > 6 else "")
+        lines.append(f"{len(tables)} tables: {shown}")
+    else:
+        lines.append("No tables yet. Publish one with: idac catalog add TABLE --name SCHEMA.TABLE")
+    click.echo("\n".join([*lines, "Stop with Ctrl-C."]))

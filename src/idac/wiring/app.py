@@ -1,0 +1,123 @@
+"""The parts of a centre joined into one ASGI application, with the order in which they start and stop."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from idac.catalogs.archive import Archive
+from idac.core.database import Database
+from idac.core.loading import Loaded
+from idac.core.store import Store
+from idac.jobs.model import Phase
+from idac.jobs.routes_uws import UwsRoutes
+from idac.jobs.service import JobService
+from idac.jobs.store import JobStore
+from idac.jobs.watch import PhaseWatch
+from idac.jobs.workers import Workers
+from idac.query.adql.compiler import QueryCompiler
+from idac.query.engines.base import Engine
+from idac.query.fetching import UriFetcher
+from idac.query.routes_cone import ConeRoutes
+from idac.query.routes_tap import TapRoutes
+from idac.query.service import QueryService
+from idac.query.tap_jobs import TapJobs
+from idac.query.uploads import Uploads
+from idac.web.app import Lifespan, build_app
+from idac.web.context import WebContext
+from idac.web.routes import PolicyRoute
+from idac.web.routes_health import HealthRoutes
+from idac.wiring.build import open_archive, open_engine, open_results, open_state
+from idac.wiring.settings import DacSettings
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Everything one process runs, and the order to close it in."""
+
+    app: Starlette
+    archive: Archive
+    queries: QueryService
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What outlives a request, opened once."""
+
+    database: Database
+    archive: Archive
+    results: Store
+    engine: Engine
+
+
+def build_centre(loaded: Loaded[DacSettings]) -> Centre:
+    """One process's share of the centre, as ``parts`` says. Nothing is started before the application's lifespan."""
+    settings = loaded.settings
+    scratch = Path(tempfile.mkdtemp(prefix="idac-"))
+    database = open_state(loaded)
+    archive = open_archive(loaded, database)
+    kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
+    queries = QueryService(archive, kept.engine, QueryCompiler(settings.catalogs.rights()).compile, settings.query)
+    uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
+    kind = TapJobs(queries, uploads, kept.results)
+    store = JobStore(database)
+    workers = Workers(store, kept.results, {kind.name: kind}, settings.jobs) if "jobs" in settings.parts else None
+    routes = _routes(settings, kept, queries, uploads, kind, store, workers, scratch)
+    app = build_app(routes, lifespan=_lifespan(kept, workers, scratch))
+    return Centre(app, archive, queries)
+
+
+def _routes(
+    settings: DacSettings,
+    kept: _Kept,
+    queries: QueryService,
+    uploads: Uploads,
+    kind: TapJobs,
+    store: JobStore,
+    workers: Workers | None,
+    scratch: Path,
+) -> list[PolicyRoute]:
+    web = WebContext(settings.server, scratch / "requests")
+    checks: Mapping[str, Callable[[], object]] = {
+        "archive": kept.archive.snapshot,
+        "state": lambda: store.phases(()),
+    }
+    health = HealthRoutes(checks, web).routes()
+    if "query" not in settings.parts:
+        return health
+
+    async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
+        return await web.in_thread(lambda: store.phases(ids))
+
+    jobs = JobService(store, kept.results, settings.jobs, workers.wake if workers else _nothing)
+    uws = UwsRoutes("/api/tap/async", kind, jobs, PhaseWatch(read_phases, settings.jobs.poll_s), web)
+    tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
+    return [*tap.routes(), *ConeRoutes(queries, web).routes(), *health]
+
+
+def _nothing() -> None:
+    return None
+
+
+def _lifespan(kept: _Kept, workers: Workers | None, scratch: Path) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if workers is not None:
+            workers.start()
+        try:
+            yield
+        finally:
+            # Workers first: they give their jobs back to the queue, for which they need everything else.
+            if workers is not None:
+                workers.stop()
+            kept.engine.close()
+            kept.database.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    return lifespan
