@@ -43,8 +43,8 @@ fi
 # A second environment or Python that the caller has active must not be written to.
 unset VIRTUAL_ENV
 if [ "${1:-}" = --dev ]; then
-    "$uv" sync --frozen --quiet
+    "$uv" sync --frozen --quiet --compile-bytecode
 else
     # --inexact leaves the developers' tools in place where they are installed already.
-    "$uv" sync --frozen --quiet --no-dev --inexact
+    "$uv" sync --frozen --quiet --compile-bytecode --no-dev --inexact
 fi
