@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,10 @@ from idac.tables.writers.info import ResultInfo
 #: Bytes collected before a row group is written: small enough for flat memory, large enough for readers to be fast.
 _GROUP_BYTES = 32 * 1024 * 1024
 _GROUP_ROWS = 500_000
+
+
+#: Bytes in a piece of the answer: writers of Parquet and Arrow write headers of some bytes by themselves.
+_CHUNK_BYTES = 1024 * 1024
 
 
 class _Sink(io.RawIOBase):
@@ -40,9 +45,15 @@ class _Sink(io.RawIOBase):
     def tell(self) -> int:
         return self._size
 
-    def take(self) -> bytes:
-        chunks, self._chunks = self._chunks, []
-        return b"".join(chunks)
+    def take(self) -> Iterator[bytes]:
+        """What was written since the last time, in pieces, each of which is forgotten once it is taken."""
+        chunks, self._chunks = deque(self._chunks), []
+        while chunks:
+            piece, size = [], 0
+            while chunks and size < _CHUNK_BYTES:
+                size += len(chunks[0])
+                piece.append(chunks.popleft())
+            yield piece[0] if len(piece) == 1 else b"".join(piece)
 
 
 def write_parquet(
@@ -58,7 +69,9 @@ def write_parquet(
     )
     for group in _groups(source):
         writer.write_table(group, row_group_size=_GROUP_ROWS)
-        yield sink.take()
+        # Not to be kept while the next one is gathered.
+        del group
+        yield from sink.take()
     # A file without its footer can't be read, which is what an answer that failed should be.
     source.check()
     status = "OVERFLOW" if overflowed() else "OK"
@@ -69,7 +82,7 @@ def write_parquet(
         }
     )
     writer.close()
-    yield sink.take()
+    yield from sink.take()
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -82,10 +95,17 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             held.append(piece)
             size, rows = size + piece.nbytes, rows + piece.num_rows
             if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
-                yield pa.Table.from_batches(held)
-                held, size, rows = [], 0, 0
+                size = rows = 0
+                yield _gathered(held)
     if held:
-        yield pa.Table.from_batches(held)
+        yield _gathered(held)
+
+
+def _gathered(held: list[pa.RecordBatch]) -> pa.Table:
+    """The batches as one table; they are not held any more, since the rows of a group are most of what memory holds."""
+    table = pa.Table.from_batches(held)
+    held.clear()
+    return table
 
 
 def write_arrow(
@@ -99,12 +119,12 @@ def write_arrow(
     schema = arrow_schema(columns).with_metadata({name: value for name, value, _ in info.infos})
     sink = _Sink()
     writer = pa.ipc.new_stream(sink, schema)
-    yield sink.take()
+    yield from sink.take()
     for batch in source:
         writer.write_batch(batch)
-        yield sink.take()
+        yield from sink.take()
     source.check()
     empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
     writer.write_batch(empty, custom_metadata={"QUERY_STATUS": "OVERFLOW" if overflowed() else "OK"})
     writer.close()
-    yield sink.take()
+    yield from sink.take()

@@ -44,9 +44,11 @@ def _write(columns: Sequence[Column], batches: Iterable[pa.RecordBatch], delimit
 
 def _lines(columns: Sequence[Column], delimiter: str, batch: pa.RecordBatch) -> bytes:
     parts = [_field(cells(c, batch.column(i)), c, delimiter) for i, c in enumerate(columns)]
-    # A line of one empty field would be an empty line, which readers skip.
-    null = "" if len(columns) > 1 else '""'
-    return bytes(rows(parts, delimiter, "", "\r\n", null))
+    if len(parts) == 1:
+        # A line of one empty field, NULL or an empty array, would be an empty line, which readers skip.
+        parts = [pc.if_else(pc.equal(parts[0], ""), pa.scalar(None, parts[0].type), parts[0])]
+        return bytes(rows(parts, delimiter, "", "\r\n", '""'))
+    return bytes(rows(parts, delimiter, "", "\r\n"))
 
 
 def _field(text: pa.Array, column: Column, delimiter: str) -> pa.Array:

@@ -9,9 +9,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pyarrow as pa
 
+from idac.tables.arrow import fixed_length
 from idac.tables.model import STRING, Column, DataType
 from idac.tables.writers.info import ResultInfo
-from idac.tables.writers.packing import INTEGER_NULLS, is_ascii
+from idac.tables.writers.packing import INTEGER_NULLS, Varying, encode, is_ascii
 
 #: Characters that XML 1.0 can't hold, not even as references (section 2.2).
 FORBIDDEN = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"
@@ -32,9 +33,9 @@ _GEOMETRY = frozenset({"point", "circle", "polygon"})
 def as_text(column: Column) -> Column:
     """The column as VOTable's text serialisations have it.
 
-    Text gets a variable length, because a declared one is a promise of the publisher that a value may break, and
-    timestamps have no one length. Lists of texts become JSON (DALI 1.2's xtype ``json``): VOTable's own two-dimensional
-    ``char`` needs one width for all of them, and astropy 8 refuses it.
+    Text of a fixed length may be shorter here, so that no reader shows what would fill it; timestamps have no one
+    length. Lists of texts become JSON (DALI 1.2's xtype ``json``): VOTable's own two-dimensional ``char`` needs one
+    width for all of them, and astropy 8 refuses it.
     """
     kind = column.type
     size = kind.arraysize
@@ -50,24 +51,36 @@ def as_text(column: Column) -> Column:
 
 
 def widened(columns: Iterable[Column], first: pa.RecordBatch | None) -> tuple[Column, ...]:
-    """The columns as text serialisations have them, ``char`` made ``unicodeChar`` where *first* shows that it must be.
+    """The columns as text serialisations have them, wider where the first rows need it.
 
-    ``char`` is ASCII up to VOTable 1.5, and astropy 8 rejects a whole document for one other byte.
+    ``char`` becomes ``unicodeChar`` where it must: it is ASCII up to VOTable 1.5, and astropy 8 rejects a whole
+    document for one other byte. A length that a text exceeds, a promise that the publisher broke, is given up.
     """
-    plain = tuple(map(as_text, columns))
-    if first is None:
-        return plain
-    return tuple(
-        replace(c, type=replace(c.type, datatype="unicodeChar"))
-        if c.type.datatype == "char" and not c.type.is_timestamp and not is_ascii(first.column(i))
-        else c
-        for i, c in enumerate(plain)
-    )
+    plain = map(as_text, columns)
+    return tuple(plain) if first is None else tuple(_widened(c, first.column(i)) for i, c in enumerate(plain))
+
+
+def _widened(column: Column, array: pa.Array) -> Column:
+    kind = column.type
+    if not kind.is_string:
+        return column
+    if kind.datatype == "char" and not is_ascii(array):
+        kind = replace(kind, datatype="unicodeChar")
+    if kind.arraysize != "*":
+        encoded = encode(replace(column, type=kind), array)
+        most = int((kind.arraysize or "1").rstrip("*"))
+        if isinstance(encoded, Varying) and encoded.counts.max(initial=0) > most:
+            kind = replace(kind, arraysize="*")
+    return replace(column, type=kind)
 
 
 def without_bytes(column: Column) -> Column:
-    """The column as BINARY has it: bytes become shorts, so that NULL has a number that no byte has."""
-    if column.type == DataType("unsignedByte", None, column.type.xtype):
+    """The column as BINARY has it: bytes become shorts, so that NULL has a number that no byte has.
+
+    Arrays of varying length stay: a NULL one is empty.
+    """
+    kind = column.type
+    if kind.datatype == "unsignedByte" and (kind.arraysize is None or fixed_length(kind.arraysize) is not None):
         return replace(column, type=replace(column.type, datatype="short"))
     return column
 

@@ -258,7 +258,9 @@ def json_arrays(elements: pa.Array, counts: npt.NDArray[np.int64], mask: pa.Arra
     lists = pa.LargeListArray.from_arrays(offsets, elements.cast(pa.large_string()))
     empty = pa.scalar("", pa.large_string())
     opening, closing = pa.scalar("[", pa.large_string()), pa.scalar("]", pa.large_string())
-    joined = pc.binary_join_element_wise(opening, pc.binary_join(lists, ","), closing, empty)
+    joined = pc.binary_join_element_wise(
+        opening, pc.binary_join(lists, pa.scalar(",", pa.large_string())), closing, empty
+    )
     return joined if mask is None else pc.if_else(mask, pa.scalar(None, joined.type), joined)
 
 

@@ -12,6 +12,7 @@ from idac.tables.model import Column
 from idac.tables.writers.packing import INTEGER_NULLS, leaves, list_counts, null_mask, text_bytes, texts
 
 _EMPTY = pa.scalar("", pa.large_string())
+_SPACE = pa.scalar(" ", pa.large_string())
 
 
 def cells(column: Column, array: pa.Array) -> pa.Array:
@@ -60,7 +61,7 @@ def _joined(array: pa.Array, column: Column) -> pa.Array:
     counts = list_counts(array) * (len(flat) // len(elements) if len(elements) else 1)
     strings = pc.fill_null(scalars(flat), _null_element(column))
     offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, strings), " ")
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, strings), _SPACE)
     if array.null_count == 0:
         return joined
     return pc.if_else(pa.array(null_mask(array)), pa.scalar(None, joined.type), joined)
