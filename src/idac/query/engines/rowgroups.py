@@ -19,13 +19,18 @@ import pyarrow.parquet as pq
 
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage
 from idac.core.errors import StoreUnavailable
+from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
+from idac.sky.cover import Ranges
+from idac.tables.arrow import arrow_schema
 
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
 _FOOTER_BYTES = 64 * 1024 * 1024
 #: Row groups beyond which the columns of one are decoded on several threads.
 _THREADED_FROM = 4
+#: Row groups of one read up to which they are kept: a larger part of the sky would push out what is asked for often.
+_KEPT_UP_TO = 32
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,11 @@ class _IdIndex:
 
 
 class RowGroupReader:
-    """Thread-safe; opens each file anew, with its footer from the cache."""
+    """Thread-safe; opens each file anew, with its footer from the cache, where the row group itself is not kept."""
 
-    def __init__(self, footer_bytes: int = _FOOTER_BYTES) -> None:
+    def __init__(self, footer_bytes: int = _FOOTER_BYTES, kept_bytes: int = 0) -> None:
+        """*kept_bytes* of decoded row groups stay in memory."""
+        self._kept = RowGroupCache(kept_bytes)
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._footer_bytes, self._limit = 0, footer_bytes
@@ -63,14 +70,43 @@ class RowGroupReader:
         wanted = list(columns)
         if scan.ranges is not None and storage.healpix_column not in wanted:
             wanted.append(storage.healpix_column)
-        threads = len(entries) >= _THREADED_FROM
+        read = self._read_kept if len(entries) <= _KEPT_UP_TO else self._read_anew
         pieces = []
         for number in np.unique(index.file[entries]):
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
-            piece = self.read_row_groups(index.files[number], groups, wanted, threads=threads)
-            pieces.append(piece if scan.ranges is None else _within(piece, storage.healpix_column, scan.ranges))
+            pieces += read(index.files[number], groups, wanted, storage.healpix_column, scan.ranges)
+        if not pieces:
+            return arrow_schema(scan.use.entry.table.columns).empty_table().select(columns)
         table = pa.concat_tables(pieces, promote_options="permissive")
         return table.select(columns) if columns else table.select([0])
+
+    def _read_anew(
+        self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
+    ) -> list[pa.Table]:
+        piece = self.read_row_groups(path, groups, columns, threads=len(groups) >= _THREADED_FROM)
+        return [piece if ranges is None else _within(piece, cell, ranges)]
+
+    def _read_kept(
+        self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
+    ) -> list[pa.Table]:
+        pieces = []
+        for number in groups:
+            group = self._row_group(path, number, columns, cell)
+            piece = None if ranges is None else group.within(ranges)
+            if piece is None:
+                piece = group.columns if ranges is None else _within(group.columns, cell, ranges)
+            pieces.append(piece.select(columns))
+        return pieces
+
+    def _row_group(self, path: str, number: int, columns: list[str], cell: str) -> RowGroup:
+        found = self._kept.get((path, number))
+        if found is not None and found.has(columns):
+            return found
+        lacking = [c for c in columns if found is None or c not in found.columns.column_names]
+        read = self.read_row_groups(path, [number], lacking)
+        group = (RowGroup(read) if found is None else found.with_columns(read)).with_cells(cell)
+        self._kept.put((path, number), group)
+        return group
 
     def read_row_groups(
         self, path: str, groups: Sequence[int], columns: Sequence[str], *, threads: bool = False
@@ -81,6 +117,7 @@ class RowGroupReader:
                 return file.read_row_groups(list(groups), columns=list(columns) or None, use_threads=threads)
         except (OSError, pa.ArrowException) as error:
             self._forget(path)
+            self._kept.forget(path)
             raise unreadable() from error
 
     def _footer(self, path: str) -> pq.FileMetaData:
@@ -189,7 +226,7 @@ class RowGroupReader:
             raise unreadable() from error
 
 
-def _within(table: pa.Table, column: str, ranges: npt.NDArray[np.int64]) -> pa.Table:
+def _within(table: pa.Table, column: str, ranges: Ranges) -> pa.Table:
     cells = table.column(column).to_numpy()
     place = np.searchsorted(ranges[:, 0], cells, side="right") - 1
     inside = (place >= 0) & (cells < ranges[np.maximum(place, 0), 1])

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from idac.core.errors import BadData
 from idac.tables.arrow import arrow_type
 from idac.tables.model import Column
+from idac.tables.readers.packed import without_nan
 
 _LONG_MAX = 2**63 - 1
 
@@ -44,8 +45,12 @@ def damaged(kind: str, label: str, error: Exception) -> BadData:
 def conform_batch(
     batch: pa.RecordBatch, columns: Sequence[Column], schema: pa.Schema, first_row: int
 ) -> pa.RecordBatch:
-    """*batch*, whose columns are in the order of *columns*, with exactly *schema*; *first_row* counts from 1."""
+    """*batch*, whose columns are in the order of *columns*, with exactly *schema*; *first_row* counts from 1.
+
+    NaN becomes null, as in every other format: formats and engines differ in what NaN is equal to or greater than.
+    """
     arrays = [conform(batch.column(i), column, first_row) for i, column in enumerate(columns)]
+    arrays = [without_nan(a) if pa.types.is_floating(a.type) else a for a in arrays]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

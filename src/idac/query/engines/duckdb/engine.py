@@ -12,7 +12,8 @@ from pathlib import Path
 
 from idac.core.errors import Cancelled
 from idac.core.store import S3BucketStore
-from idac.query.engines.base import Explanation, QueryLimits
+from idac.query.engines.base import Explanation, QueryLimits, QueryStream
+from idac.query.engines.direct import ReadyStream, direct_query
 from idac.query.engines.duckdb.failures import as_user_error
 from idac.query.engines.duckdb.place import Access, Place, Share
 from idac.query.engines.duckdb.queries import QueryWriter, uses_stored_cells
@@ -63,7 +64,7 @@ class DuckDBEngine:
         self._scheduler = FairScheduler(
             {"interactive": settings.interactive_places, "heavy": settings.heavy_places}, settings.max_queued
         )
-        self._reader = RowGroupReader()
+        self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30))
         self._watchdog = Watchdog()
         access = Access(tuple(r.rstrip("/") for r in readable), tuple(stores))
         self._places = {
@@ -86,7 +87,7 @@ class DuckDBEngine:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, query: ResolvedQuery, limits: QueryLimits, *, owner: str, query_id: str) -> DuckDBStream:
+    def run(self, query: ResolvedQuery, limits: QueryLimits, *, owner: str, query_id: str) -> QueryStream:
         begun = time.monotonic()
         here = _Here()
         with self._lock:
@@ -94,7 +95,15 @@ class DuckDBEngine:
         try:
             plan = plan_query(query, self._reader, limits.max_rows)
             lane = self.lane(plan)
+            direct = direct_query(plan, self._reader) if lane == "interactive" else None
             place = self._scheduler.acquire(lane, owner, query_id, limits.timeout_s)
+            if direct is not None:
+                with place:
+                    answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows)
+                self._leave(query_id, here)
+                if here.cancelled:
+                    raise Cancelled("The query was stopped.")
+                return answer
         except BaseException:
             self._leave(query_id, here)
             raise

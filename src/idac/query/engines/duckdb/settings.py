@@ -23,6 +23,10 @@ class DuckDBSettings(Section):
     memory_gib: Annotated[float, Field(ge=0.5, le=4096)] = Field(default_factory=_default_memory_gib)
     """Memory of all queries together, in GiB. Default: half of the machine's. Buffers of results come on top."""
 
+    kept_gib: Annotated[float, Field(ge=0, le=4096)] = Field(default_factory=lambda: _default_memory_gib() / 8)
+    """Memory for row groups that were read lately, in GiB, beside memory_gib: cones and look-ups where people look
+    most then touch no file. Default: a sixteenth of the machine's memory."""
+
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
     """Processors that one heavy query may use. Default: all."""
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from idac.core.errors import Cancelled, ResourceExhausted
 from idac.query.engines.base import Progress
-from idac.query.engines.duckdb.conversion import Converter
+from idac.query.engines.conversion import Converter
 from idac.query.engines.duckdb.failures import as_user_error
 from idac.query.engines.duckdb.place import Place
 from idac.query.scheduler import Watchdog
@@ -108,9 +108,11 @@ class DuckDBStream:
     def _failed(self, error: BaseException) -> BaseException:
         """What to raise instead of *error*; everything is given back."""
         memory = self._place.share.memory_bytes
+        # Before closing, which stops what runs: an error of the engine must not be told as a query that was stopped.
+        stopped = self._stopped
         self.close()
-        if self._stopped is not None:
-            return self._stopped
+        if stopped is not None:
+            return stopped
         return as_user_error(error, memory) or error
 
     # -- stopping ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Batches as DuckDB gives them, made what the query's columns promise: names, types, metadata; nothing widened."""
+"""Batches as an engine gives them, made what the query's columns promise: names, types, metadata; nothing widened."""
 
 from __future__ import annotations
 

@@ -1,0 +1,211 @@
+"""What is answered straight from row groups is what the SQL engine answers, and what is not understood goes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from archive_fixture import TableData, build_archive, star_table
+from idac.catalogs.archive import Archive
+from idac.catalogs.ingest import IngestChoices
+from idac.core.principal import ANONYMOUS
+from idac.query.adql.compiler import QueryCompiler
+from idac.query.engines.base import QueryLimits
+from idac.query.engines.direct import direct_query
+from idac.query.engines.duckdb.engine import DuckDBEngine
+from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
+from idac.query.plan.planning import plan_query
+from idac.query.resolved import ResolvedQuery
+from services.tap_centre import duckdb_engine
+
+
+@dataclass
+class Both:
+    """One archive, and the two ways of answering from it."""
+
+    archive: Archive
+    engine: DuckDBEngine
+
+    def resolve(self, adql: str) -> ResolvedQuery:
+        return QueryCompiler(self.archive.settings.rights()).compile(adql, self.archive.snapshot(), ANONYMOUS)
+
+    def is_direct(self, adql: str) -> bool:
+        reader = self.engine._reader
+        return direct_query(plan_query(self.resolve(adql), reader), reader) is not None
+
+    def run(self, adql: str, max_rows: int = 1_000_000) -> tuple[list[tuple[object, ...]], bool]:
+        """Rows in no particular order, and whether they were cut."""
+        stream = self.engine.run(self.resolve(adql), QueryLimits(max_rows, 60), owner="a", query_id=adql)
+        try:
+            rows = [tuple(row.values()) for batch in stream for row in batch.to_pylist()]
+            return rows, stream.overflowed
+        finally:
+            stream.close()
+
+    def rows(self, adql: str) -> list[str]:
+        """Rows as texts, in one order."""
+        return sorted(map(repr, self.run(adql)[0]))
+
+    def rows_by_sql(self, adql: str) -> list[str]:
+        """The same query as a sub-query, which is nothing for the direct way."""
+        wrapped = f"SELECT * FROM ({adql}) AS q"
+        assert not self.is_direct(wrapped)
+        return self.rows(wrapped)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp("direct")
+    archive = build_archive(folder, {"demo.stars": TableData(star_table(20_000), choices=IngestChoices(id="id"))})
+    with duckdb_engine(folder) as engine:
+        yield Both(archive, engine)
+
+
+CONE = "1 = CONTAINS(POINT(ra, dec), CIRCLE(0.1, 0.2, 0.5))"
+REGIONS = [
+    CONE,
+    "CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 120.0, 89.9, 0.7)) = 1",
+    "1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 0))",
+    "DISTANCE(POINT(ra, dec), POINT(359.9, -0.1)) < 0.3",
+    "DISTANCE(359.9, -0.1, ra, dec) <= 0.3",
+    "0.3 > DISTANCE(ra, dec, 359.9, -0.1)",
+    "1 = CONTAINS(POINT(ra, dec), BOX(0, 0, 0.8, 0.6))",
+    "1 = CONTAINS(POINT(ra, dec), POLYGON(359.5, -0.5, 0.5, -0.5, 0.1, 0.0, 0.4, 0.5, 359.5, 0.5))",
+    "1 = INTERSECTS(CIRCLE(0, 90, 0.4), POINT(ra, dec))",
+    "1 = CONTAINS(POINT(ra, dec), REGION('CIRCLE ICRS 0 0 0.4'))",
+    "ra BETWEEN 0 AND 0.4 AND dec BETWEEN -0.2 AND 0.2",
+    "id = 1000003",
+    "id = 1000004",
+    "id BETWEEN 1000003 AND 9000000 AND ra < 0.5 AND ra > 0 AND dec > -1 AND dec < 1",
+]
+FURTHER = [
+    "mag < 18",
+    "mag >= 18.5",
+    "mag <> 18",
+    "NOT (mag IS NULL)",
+    "mag IS NULL",
+    "name IS NOT NULL",
+    "id > 1000003000",
+    "18 > mag",
+    "-1 < mag",
+]
+
+
+@pytest.mark.parametrize("condition", REGIONS)
+def test_regions_and_ids_have_the_same_rows_either_way(both: Both, condition: str) -> None:
+    adql = f"SELECT id, mag, name, ra FROM demo.stars WHERE {condition}"
+    assert both.is_direct(adql)
+    assert both.rows(adql) == both.rows_by_sql(adql)
+
+
+@pytest.mark.parametrize("condition", FURTHER)
+def test_further_conditions_treat_null_as_the_engine_does(both: Both, condition: str) -> None:
+    adql = f"SELECT * FROM demo.stars WHERE {CONE} AND {condition}"
+    assert both.is_direct(adql)
+    found = both.rows(adql)
+    assert found == both.rows_by_sql(adql)
+    assert len(found) < len(both.rows(f"SELECT * FROM demo.stars WHERE {CONE}")) or condition == "-1 < mag"
+
+
+def test_random_cones_have_the_same_rows_either_way(both: Both) -> None:
+    rng = np.random.default_rng(7)
+    sizes = []
+    for ra, dec, radius in zip(
+        rng.uniform(-1, 1, 60) % 360, rng.uniform(-1, 1, 60), rng.uniform(0, 0.5, 60), strict=True
+    ):
+        where = f"1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.6f}, {dec:.6f}, {radius:.6f}))"
+        adql = f"SELECT id, ra, dec FROM demo.stars WHERE {where}"
+        found = both.rows(adql)
+        assert found == both.rows_by_sql(adql), adql
+        sizes.append(len(found))
+    assert max(sizes) > 500
+
+
+@pytest.mark.parametrize(
+    "adql",
+    [
+        f"SELECT id + 1 FROM demo.stars WHERE {CONE}",
+        f"SELECT DISTINCT name FROM demo.stars WHERE {CONE}",
+        f"SELECT COUNT(*) FROM demo.stars WHERE {CONE}",
+        f"SELECT id FROM demo.stars WHERE {CONE} ORDER BY mag",
+        f"SELECT id FROM demo.stars WHERE {CONE} OFFSET 3",
+        f"SELECT id FROM demo.stars WHERE {CONE} AND name LIKE 'star 1%'",
+        f"SELECT id FROM demo.stars WHERE {CONE} AND (mag < 3 OR mag > 4)",
+        f"SELECT id FROM demo.stars WHERE {CONE} AND mag < ra",
+        f"SELECT id FROM demo.stars WHERE {CONE} AND id IN (SELECT id FROM demo.stars)",
+        "SELECT id FROM demo.stars WHERE mag < 12",
+        "SELECT table_name FROM tap_schema.tables",
+    ],
+)
+def test_what_is_not_understood_goes_to_the_engine(both: Both, adql: str) -> None:
+    assert not both.is_direct(adql)
+    both.run(adql)
+
+
+def test_the_row_cap_and_top_cut_as_the_engine_does(both: Both) -> None:
+    adql = f"SELECT id FROM demo.stars WHERE {CONE}"
+    everything = both.rows(adql)
+    assert both.run(adql, len(everything))[1] is False
+    cut, overflowed = both.run(adql, 7)
+    assert (len(cut), overflowed) == (7, True)
+    top, overflowed = both.run(f"SELECT TOP 7 id FROM demo.stars WHERE {CONE}", 100)
+    assert (len(top), overflowed) == (7, False)
+    assert {*map(repr, cut), *map(repr, top)} <= set(everything)
+
+
+def test_columns_keep_their_published_types_and_names(both: Both) -> None:
+    resolved = both.resolve(f"SELECT mag AS m, flag, name, mag FROM demo.stars WHERE {CONE}")
+    stream = both.engine.run(resolved, QueryLimits(10, 60), owner="a", query_id="types")
+    (batch,) = list(stream)
+    assert batch.schema.names == ["m", "flag", "name", "mag"]
+    assert batch.schema.types == [pa.float32(), pa.bool_(), pa.string(), pa.float32()]
+
+
+def test_a_cone_asked_for_again_opens_no_file(both: Both) -> None:
+    adql = f"SELECT id, name FROM demo.stars WHERE {CONE}"
+    first = both.rows(adql)
+    files = both.archive.snapshot().entries["demo", "stars"].storage.index.files
+    away = [(Path(f), Path(f"{f}.away")) for f in files]
+    for path, other in away:
+        path.rename(other)
+    try:
+        assert both.rows(adql) == first
+    finally:
+        for path, other in away:
+            other.rename(path)
+
+
+# -- the cache -------------------------------------------------------------------------------------------------------
+
+
+def group(rows: int, start: int = 0) -> RowGroup:
+    return RowGroup(pa.table({"cell": np.arange(start, start + rows, dtype=np.int64)})).with_cells("cell")
+
+
+def test_the_cache_holds_what_was_used_last_and_no_more_than_it_may() -> None:
+    one = group(100).columns.nbytes
+    cache = RowGroupCache(20 * one)
+    for number in range(30):
+        cache.put(("f", number), group(100))
+        cache.get(("f", 0))
+    assert cache.bytes <= 20 * one
+    assert cache.get(("f", 0)) is not None
+    assert cache.get(("f", 5)) is None
+    assert cache.get(("f", 29)) is not None
+    cache.put(("f", 99), group(10_000))
+    assert cache.get(("f", 99)) is None, "a group larger than a sixteenth of the room pushes nothing out"
+    cache.forget("f")
+    assert cache.bytes == 0
+
+
+def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> None:
+    found = group(100, start=50).within(np.array([[0, 52], [60, 61], [149, 400]]))
+    assert found is not None
+    assert found.column("cell").to_pylist() == [50, 51, 60, 149]
+    unordered = RowGroup(pa.table({"cell": [3, 1, 2]})).with_cells("cell")
+    assert unordered.within(np.array([[0, 2]])) is None
