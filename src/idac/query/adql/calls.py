@@ -13,7 +13,7 @@ from idac.query.adql.functions import FUNCTIONS, SPECIAL, Function
 from idac.query.adql.geometry_rules import GEOMETRY, resolve_geometry
 from idac.query.adql.hints import FUNCTIONS_ELSEWHERE, nearest
 from idac.query.adql.literals import repr_double
-from idac.query.adql.nodes import bare, constant, duplicate, is_text, kind_of, place_of, typed, unit_of
+from idac.query.adql.nodes import bare, constant, duplicate, is_text, kind_of, place_of, typed, unit_of, widened
 from idac.query.adql.types import alike, belongs, describe, widest
 from idac.sky.frames import FRAMES
 from idac.tables.model import DOUBLE, POINT, DataType
@@ -86,6 +86,7 @@ class _Call:
         if not values:
             raise self.expressions.error("COALESCE needs at least one value.", self.node, value="none")
         kind = common(self.expressions, values, self.node, "The values of COALESCE")
+        values = widened(values, kind)
         return typed(exp.Coalesce(this=values[0], expressions=values[1:]), kind, self.at, common_unit(values))
 
     def in_unit(self) -> exp.Expr:
@@ -130,6 +131,8 @@ class _Call:
 
     def made(self, function: Function, arguments: list[exp.Expr]) -> exp.Expr:
         kinds = [kind_of(a) or DOUBLE for a in arguments]
+        if function.name == "MOD":
+            arguments = widened(arguments, function.result(kinds))
         result = exp.Anonymous(this=function.engine_name, expressions=arguments)
         result.meta["function"] = function
         return typed(result, function.result(kinds), self.at, _unit(function, arguments))
@@ -176,6 +179,8 @@ class _Call:
                     allowed=", ".join(f"'{f}'" for f in FRAMES),
                 )
         shape = bare(self.argument(given[2], "region", self.name))
+        if kind_of(shape) is None:
+            return typed(exp.Null(), POINT, self.at)
         if isinstance(shape, g.Circle):
             shape.set("this", self.transformed(function, shape.this))
             return shape
@@ -226,16 +231,58 @@ class _Call:
             arguments = self.arguments(function)
         finally:
             self.expressions.inside_aggregate = False
-        if function.name == "QUANTILE":
-            fraction = constant(self.node.expressions[1])
-            if fraction is None or not 0 <= fraction <= 1:
-                raise self.expressions.error(
-                    "The fraction of a quantile is a number that is written out.",
-                    self.node.expressions[1],
-                    value=None if fraction is None else f"{fraction:g}",
-                    allowed="0 to 1",
-                )
+        check = _WRITTEN_OUT.get(function.engine_name)
+        if check is not None:
+            check(self, self.node.expressions)
         return arguments
+
+    def quantile(self, given: Sequence[exp.Expr]) -> None:
+        fraction = constant(given[1])
+        if fraction is None or not 0 <= fraction <= 1:
+            raise self.expressions.error(
+                "The fraction of a quantile is a number that is written out.",
+                given[1],
+                value=None if fraction is None else f"{fraction:g}",
+                allowed="0 to 1",
+            )
+
+    def string_agg(self, given: Sequence[exp.Expr]) -> None:
+        if not is_text(given[1]):
+            raise self.expressions.error(
+                "The delimiter is a text that is written out.", given[1], allowed="text in single quotes, such as ', '"
+            )
+
+    def histogram(self, given: Sequence[exp.Expr]) -> None:
+        lower, upper, bins = map(constant, given[1:])
+        if self.node.meta.get("distinct"):
+            raise self.expressions.error(
+                "A histogram counts every value; DISTINCT does not go with it.",
+                self.node,
+                hint="Select the distinct values in a sub-query first.",
+            )
+        if lower is None or upper is None or bins is None:
+            raise self.expressions.error(
+                "The bins of a histogram are numbers that are written out.",
+                given[1 + (lower, upper, bins).index(None)],
+                allowed="lower bound, upper bound, number of bins",
+            )
+        if not lower < upper:
+            raise self.expressions.error(
+                "A histogram goes from a smaller number to a larger one.", given[1], value=f"{lower:g} and {upper:g}"
+            )
+        if not 1 <= bins <= _MOST_BINS:
+            raise self.expressions.error(
+                "A histogram can't have so many bins.", given[3], value=f"{bins:g}", allowed=f"1 to {_MOST_BINS:,}"
+            )
+
+
+_MOST_BINS = 10_000
+#: Aggregates of which an argument is the same for all rows.
+_WRITTEN_OUT = {
+    "QUANTILE": _Call.quantile,
+    "IVO_STRING_AGG": _Call.string_agg,
+    "IVO_HISTOGRAM": _Call.histogram,
+}
 
 
 def _unit(function: Function, arguments: Sequence[exp.Expr]) -> str | None:

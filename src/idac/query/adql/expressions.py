@@ -8,6 +8,7 @@ rule here can't reach an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -17,10 +18,21 @@ from idac.query.adql import literals, units
 from idac.query.adql.calls import common, common_unit, resolve_call
 from idac.query.adql.geometry_rules import resolve_geometry
 from idac.query.adql.lexer import whole
-from idac.query.adql.nodes import bare, is_number, is_text, kind_of, place_of, typed, unit_of
+from idac.query.adql.nodes import (
+    CAST_TARGETS,
+    bare,
+    implicitly,
+    is_number,
+    is_text,
+    kind_of,
+    place_of,
+    typed,
+    unit_of,
+    widened,
+)
 from idac.query.adql.scope import Scope
 from idac.query.adql.types import FAMILY_NAMES, Family, belongs, can_cast, cast_hint, describe, widest
-from idac.tables.model import BOOLEAN, DOUBLE, INT, LONG, STRING, TIMESTAMP, UNICODE, DataType
+from idac.tables.model import BOOLEAN, DOUBLE, INT, LONG, SHORT, STRING, TIMESTAMP, UNICODE, DataType
 
 if TYPE_CHECKING:
     from idac.query.adql.resolve import Resolver
@@ -155,7 +167,7 @@ class Expressions:
         for kind in kinds:
             if not ((kind.is_numeric and kinds[0].is_numeric) or (kind.is_string and kinds[0].is_string)):
                 raise self.incomparable(node, kinds[0], kind)
-        return list(values)
+        return widened(values, reduce(widest, kinds, None))
 
     def incomparable(self, node: exp.Expr, left: DataType, right: DataType) -> BadQuery:
         hint = "Convert one side with CAST."
@@ -218,6 +230,9 @@ class Expressions:
             return typed(exp.In(this=value, expressions=items), BOOLEAN, place_of(node))
         inner = self.subquery(query)
         value, same = self.comparable([value, inner], node)
+        if "implicit" in same.meta and kind_of(same) == DOUBLE:
+            # A float in whole numbers: the one side becomes double as well as the other.
+            value, same = implicitly(value, DOUBLE), inner
         if same is not inner:
             raise self.error(
                 "These can't be compared.",
@@ -262,13 +277,21 @@ class Expressions:
             # Sums and products of 32-bit columns overflow in real tables, and 64 bits cost nothing. SQL's quotient of
             # whole numbers is whole, cut towards zero.
             kind = LONG
-            left = _as_long(left)
+            left = implicitly(left, LONG)
             operation = exp.IntDiv if operation is exp.Div else operation
+        else:
+            left, right = widened([left, right], kind)
         return typed(operation(this=left, expression=right), kind, place_of(node), unit)
 
     def sign(self, node: exp.Neg) -> exp.Expr:
+        if isinstance(node.this, exp.Literal) and node.this.name.isdecimal() and whole(node.this.name) == _INT64:
+            least = typed(exp.Literal(this=str(_INT64), is_string=False), LONG, place_of(node.this))
+            return typed(exp.Neg(this=least), LONG, place_of(node))
         inner = self.operand(node.this, "number", "-")
-        return typed(exp.Neg(this=inner), kind_of(inner), place_of(node), unit_of(inner))
+        kind = kind_of(inner)
+        if kind is not None and kind.datatype == "unsignedByte":
+            inner, kind = implicitly(inner, SHORT), SHORT
+        return typed(exp.Neg(this=inner), kind, place_of(node), unit_of(inner))
 
     def concatenation(self, node: exp.DPipe) -> exp.Expr:
         left, right = (self.operand(side, "text", "||") for side in (node.this, node.expression))
@@ -294,7 +317,9 @@ class Expressions:
             )
         if kind.is_timestamp:
             value = self.timestamp_literal(value)
-        result = exp.Cast(this=value, to=exp.DataType(this=_CAST["time" if kind.is_timestamp else kind.datatype]))
+        result = exp.Cast(
+            this=value, to=exp.DataType(this=CAST_TARGETS["time" if kind.is_timestamp else kind.datatype])
+        )
         result.meta["length"] = kind.arraysize if kind.is_string else None
         if kind.is_string and source is not None and source.datatype == "unicodeChar":
             kind = DataType("unicodeChar", kind.arraysize)
@@ -323,6 +348,7 @@ class Expressions:
         values = [self.value(b.args["true"]) for b in branches]
         values += [self.value(default)] if default is not None else []
         kind = common(self, values, node, "The values of CASE")
+        values = widened(values, kind)
         ifs = [exp.If(this=test, true=value) for test, value in zip(tests, values, strict=False)]
         tail = values[-1] if default is not None else None
         return typed(exp.Case(this=subject, ifs=ifs, default=tail), kind, place_of(node), common_unit(values))
@@ -341,29 +367,10 @@ def _unit_of_result(node: exp.Expr, left: exp.Expr, right: exp.Expr) -> str | No
     return a if a == b else None
 
 
-def _as_long(node: exp.Expr) -> exp.Expr:
-    kind = kind_of(node)
-    if kind is not None and kind.datatype == "long":
-        return node
-    cast = exp.Cast(this=node, to=exp.DataType(this=exp.DType.BIGINT))
-    cast.meta["implicit"] = True
-    return typed(cast, LONG, place_of(node), unit_of(node))
-
-
 _GEOMETRY_EXAMPLES = {
     "point": "'12.3 45.6'",
     "circle": "'12.3 45.6 1.0'",
     "polygon": "'1.0 0.1 2.0 0.2 3.0 0.3'",
-}
-_CAST = {
-    "boolean": exp.DType.BOOLEAN,
-    "short": exp.DType.SMALLINT,
-    "int": exp.DType.INT,
-    "long": exp.DType.BIGINT,
-    "float": exp.DType.FLOAT,
-    "double": exp.DType.DOUBLE,
-    "char": exp.DType.VARCHAR,
-    "time": exp.DType.TIMESTAMP,
 }
 _RULES: dict[type[exp.Expr], Callable[[Expressions, Any], exp.Expr]] = {
     exp.Literal: Expressions.literal,

@@ -231,7 +231,7 @@ _UDFS = (
          "bitwise_xor(flags, 4)"),
     _udf("SIGN", "x number", DOUBLE, "DOUBLE", "-1, 0 or 1.", "sign(parallax)"),
     _udf("LENGTH", "x text", LONG, "BIGINT", "Number of characters.", "length(name)"),
-    _udf("BTRIM", "x text", STRING, "VARCHAR", "x without white space at its ends.", "btrim(name)", calls="TRIM"),
+    _udf("BTRIM", "x text", STRING, "VARCHAR", "x without spaces at its ends.", "btrim(name)", calls="TRIM"),
     _udf("SUBSTR", "x text, start integer, length integer", STRING, "VARCHAR",
          "Part of x from the character number start, from 1.", "substr(name, 1, 3)", optional=1, calls="SUBSTRING"),
 )  # fmt: skip

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 from sqlglot import exp
 
-from idac.tables.model import DataType
+from idac.tables.model import DOUBLE, DataType
+
+#: What CAST to each VOTable type is in the tree.
+CAST_TARGETS = {
+    "boolean": exp.DType.BOOLEAN,
+    "short": exp.DType.SMALLINT,
+    "int": exp.DType.INT,
+    "long": exp.DType.BIGINT,
+    "float": exp.DType.FLOAT,
+    "double": exp.DType.DOUBLE,
+    "char": exp.DType.VARCHAR,
+    "time": exp.DType.TIMESTAMP,
+}
 
 
 def typed[E: exp.Expr](node: E, kind: DataType | None, at: int, unit: str | None = None) -> E:
@@ -25,6 +38,15 @@ def kind_of(node: exp.Expr) -> DataType | None:
 
 def unit_of(node: exp.Expr) -> str | None:
     return node.meta.get("unit")
+
+
+def implicitly(node: exp.Expr, kind: DataType) -> exp.Expr:
+    """*node* as a value of *kind*, by a CAST that nobody has written."""
+    if kind_of(node) == kind:
+        return node
+    cast = exp.Cast(this=node, to=exp.DataType(this=CAST_TARGETS[kind.datatype]))
+    cast.meta["implicit"] = True
+    return typed(cast, kind, place_of(node), unit_of(node))
 
 
 def place_of(node: exp.Expr) -> int:
@@ -74,6 +96,20 @@ def constant(node: exp.Expr) -> float | None:
         sign = -sign if isinstance(node, exp.Neg) else sign
         node = node.this
     return sign * float(node.name) if isinstance(node, exp.Literal) and not is_text(node) else None
+
+
+def widened(values: Sequence[exp.Expr], kind: DataType | None) -> list[exp.Expr]:
+    """*values*, which have *kind* in common, so that every engine agrees.
+
+    The common type of a float and an int is double, since a float has 24 bits of mantissa; engines would take float.
+    Numbers that are written out stay as they are.
+    """
+    result = list(values)
+    if kind == DOUBLE and all(kind_of(v) != DOUBLE for v in result):
+        place = next((i for i, v in enumerate(result) if (k := kind_of(v)) and k.is_integer and not is_number(v)), None)
+        if place is not None:
+            result[place] = implicitly(result[place], DOUBLE)
+    return result
 
 
 def duplicate[E: exp.Expr](node: E) -> E:

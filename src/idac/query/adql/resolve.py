@@ -16,12 +16,12 @@ from idac.query.adql.expressions import Expressions
 from idac.query.adql.functions import Function
 from idac.query.adql.grouping import check_grouping
 from idac.query.adql.hints import nearest
-from idac.query.adql.nodes import duplicate, is_text, kind_of, quoted, table_alias, unit_of
+from idac.query.adql.nodes import duplicate, implicitly, is_text, kind_of, quoted, table_alias, unit_of
 from idac.query.adql.parser import parse_adql
 from idac.query.adql.scope import Columns, Scope, Source, Visible
 from idac.query.adql.types import NULL_TYPE, alike, widest
 from idac.query.resolved import ResolvedQuery, TableUse
-from idac.tables.model import Column, Table
+from idac.tables.model import DOUBLE, Column, Table
 from idac.tables.names import adql_table_name
 
 #: Schemas that everyone may read whatever the rights say: descriptions of what there is, and the caller's own uploads.
@@ -143,6 +143,9 @@ class Resolver:
                 f"Both sides of {word} must have the same number of columns.", node, f"{len(first)} and {len(second)}"
             )
         columns = [self.merged(a, b, node, scope) for a, b in zip(first, second, strict=True)]
+        for place, kinds in enumerate(zip(first, second, columns, strict=True)):
+            if kinds[2].type == DOUBLE and all(k.type.is_numeric and k.type != DOUBLE for k in kinds[:2]):
+                _make_double(left, place)
         # Parentheses say how operations nest, whatever an engine thinks of their precedence.
         result = type(node)(this=_operand(left), expression=_operand(right), distinct=bool(node.args.get("distinct")))
         result.set("order", _order_by_output(node, columns, scope))
@@ -350,7 +353,8 @@ class _Select:
         right_scope = Scope(self.scope.text, None, self.scope.sources[before:])
         left, right = left_scope.resolve(name, ())[0], right_scope.resolve(name, ())[0]
         self.scope.merged[name.name.lower()] = _merged(left, right, side)
-        return exp.EQ(this=left.reference(), expression=right.reference())
+        sides = self.expressions.comparable([left.reference(), right.reference()], name)
+        return exp.EQ(this=sides[0], expression=sides[1])
 
     # -- the select list -------------------------------------------------------------------------------------------
 
@@ -427,6 +431,19 @@ def _copy_offset(node: exp.Expr, result: exp.Query) -> None:
 
 def _operand(query: exp.Query) -> exp.Query:
     return query if isinstance(query, exp.Subquery) else exp.Subquery(this=query)
+
+
+def _make_double(query: exp.Expr, place: int) -> None:
+    """Make one output column of a query double: its first SELECT says what all others become."""
+    while not isinstance(query, exp.Select) or isinstance(query.expressions[0], exp.Star):
+        query = query.args["from_"].this if isinstance(query, exp.Select) else query.this
+    item = query.expressions[place]
+    value, double = item.this, implicitly(item.this, DOUBLE)
+    item.set("this", double)
+    order = query.args.get("order")
+    for key in order.expressions if order is not None else []:
+        if key.this == value:
+            key.set("this", duplicate(double))
 
 
 def _joined(table: exp.Expr, joins: list[exp.Join]) -> exp.Expr:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 #: Longest argument that a template may repeat.
 _REPEATABLE = 2_000
+#: What ends a word.
+_NO_LETTER = r"[^\p{L}\p{M}\p{N}_]"
 type Template = Callable[..., str]
 
 
@@ -26,12 +28,6 @@ def _within_one(name: str) -> Template:
     return write
 
 
-def _truncate(x: str, places: str | None = None) -> str:
-    if places is None:
-        return f"trunc({x})"
-    return f"(trunc(CAST({x} AS DOUBLE) * pow(10, {places})) / pow(10, {places}))"
-
-
 def _timestamp(x: str) -> str:
     return f"CAST({x} AS TIMESTAMP)"
 
@@ -42,6 +38,7 @@ def _days(x: str, zero: str) -> str:
 
 
 def _histogram(value: str, low: str, high: str, bins: str) -> str:
+    value = f"nullif(CAST({value} AS DOUBLE), 'nan'::DOUBLE)"
     place = (
         f"CASE WHEN {value} < {low} THEN 0 WHEN {value} >= {high} THEN {bins} + 1 "
         f"ELSE least(CAST(floor(({value} - {low}) * {bins} / ({high} - {low})) AS BIGINT) + 1, {bins}) END"
@@ -53,7 +50,8 @@ def _histogram(value: str, low: str, high: str, bins: str) -> str:
 
 
 def _has_word(haystack: str, needle: str) -> str:
-    pattern = f"'(^|\\W)' || regexp_escape(lower({needle})) || '(\\W|$)'"
+    # RE2's own \\W knows ASCII alone, and would find the word b in Bär.
+    pattern = f"'(^|{_NO_LETTER})' || regexp_escape(lower({needle})) || '({_NO_LETTER}|$)'"
     return f"CAST(regexp_matches(lower({haystack}), {pattern}) AS INTEGER)"
 
 
@@ -74,7 +72,7 @@ TEMPLATES: dict[str, Template] = {
     "SQRT": lambda x: f"nullif(pow({x}, 0.5e0), 'nan'::DOUBLE)",
     "RAND": lambda *_: "random()",
     "ROUND": lambda x, n="0": f"round(CAST({x} AS DOUBLE), CAST({n} AS INTEGER))",
-    "TRUNCATE": _truncate,
+    "TRUNCATE": lambda x, n="0": f"trunc(CAST({x} AS DOUBLE), CAST({n} AS INTEGER))",
     "ACOS": _within_one("acos"),
     "ASIN": _within_one("asin"),
     "ATAN": _call("atan"),

@@ -60,7 +60,8 @@ def flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def doubles(values: pa.Array | pa.ChunkedArray) -> Floats:
     """A column as doubles, NULL as NaN."""
-    values = flat(values)
+    # Cast first: a column of whole numbers can't hold the NaN. From 2^53 on they are rounded, and meant to be.
+    values = flat(values).cast(pa.float64(), safe=False)
     if values.null_count:
         values = values.fill_null(float("nan"))
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -233,8 +234,19 @@ def _centroid(texts: pa.Array) -> pa.Array:
 # -- others ------------------------------------------------------------------------------------------------------------
 
 
-def _epoch_prop_pos(*columns: pa.Array) -> pa.Array:
-    return points(*propagate(*(doubles(c) for c in columns)))
+def _epoch_prop_pos(
+    ra: pa.Array,
+    dec: pa.Array,
+    parallax: pa.Array,
+    pm_ra: pa.Array,
+    pm_dec: pa.Array,
+    velocity: pa.Array,
+    from_epoch: pa.Array,
+    to_epoch: pa.Array,
+) -> pa.Array:
+    # Eight names, since DuckDB counts the parameters of the function and takes *columns for one.
+    columns = (ra, dec, parallax, pm_ra, pm_dec, velocity, from_epoch, to_epoch)
+    return points(*propagate(*map(doubles, columns)))
 
 
 def _transform(source: pa.Array, target: pa.Array, ra: pa.Array, dec: pa.Array) -> pa.Array:

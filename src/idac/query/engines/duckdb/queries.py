@@ -152,6 +152,8 @@ class QueryWriter:
         """A key of GROUP BY or ORDER BY; a bare number would mean a column's place."""
         text = self._expressions.sql(node)
         kind = node.meta.get("type")
+        if isinstance(p.bare(node), exp.Null):
+            return "CAST(NULL AS INTEGER)"
         if not isinstance(p.bare(node), exp.Literal) or kind is None:
             return text
         return f"CAST({text} AS {type_name(kind)})"
