@@ -54,7 +54,7 @@ class ConeRoutes:
         asked = self._parse(table, parameters)
         query_id = f"cone-{secrets.token_hex(8)}"
         start = partial(self._start, table, asked, principal, query_id, fair_owner(request, principal))
-        started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.threads)
+        started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.waiting)
         return answer(started, self._web, asked)
 
     def _parse(self, table: Table, parameters: Parameters) -> TapRequest:

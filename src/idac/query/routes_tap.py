@@ -86,7 +86,7 @@ class TapRoutes:
             asked = parse_tap_request(parameters, self._service.settings.uploads)
             query_id = f"sync-{secrets.token_hex(8)}"
             start = partial(self._start, asked, parameters, principal, query_id, fair_owner(request, principal))
-            started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.threads)
+            started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.waiting)
         return answer(started, self._web, asked)
 
     def _start(

@@ -46,14 +46,14 @@ class Place:
 
 
 class FairScheduler:
-    """*places* by lane; at most *max_queued* wait in all. Thread-safe."""
+    """*places* by lane; at most *max_queued* wait in all, and *max_per_owner* of one owner in a lane. Thread-safe."""
 
-    def __init__(self, places: Mapping[str, int], max_queued: int) -> None:
+    def __init__(self, places: Mapping[str, int], max_queued: int, max_per_owner: int) -> None:
         self._lock = threading.Lock()
         self._free = {lane: deque(range(count)) for lane, count in places.items()}
         self._queues: dict[str, OrderedDict[str, deque[_Waiting]]] = {lane: OrderedDict() for lane in places}
         self._by_id: dict[str, _Waiting] = {}
-        self._max_queued = max_queued
+        self._max_queued, self._max_per_owner = max_queued, max_per_owner
         self._closed = False
 
     def acquire(self, lane: str, owner: str, query_id: str, timeout_s: float) -> Place:
@@ -69,17 +69,24 @@ class FairScheduler:
             # Whoever waits goes first; a free place while somebody waits is on its way to them.
             if free and not self._queues[lane]:
                 return Place(self, lane, free.popleft())
-            if len(self._by_id) >= self._max_queued:
-                raise Busy(
-                    "Too many queries are waiting at the moment.",
-                    value=f"{len(self._by_id)} waiting",
-                    next_step="Try again in a minute, or submit the query as an asynchronous job.",
-                )
+            self._refuse_too_many(lane, owner)
             waiting = _Waiting(query_id)
             self._queues[lane].setdefault(owner, deque()).append(waiting)
             self._by_id[query_id] = waiting
         waiting.ready.wait(timeout_s)
         return self._settle(lane, owner, waiting, timeout_s)
+
+    def _refuse_too_many(self, lane: str, owner: str) -> None:
+        own, everyone = len(self._queues[lane].get(owner, ())), len(self._by_id)
+        if own < self._max_per_owner and everyone < self._max_queued:
+            return
+        raise Busy(
+            "Too many queries are waiting at the moment."
+            if own < self._max_per_owner
+            else "Too many of your queries are waiting at the moment.",
+            value=f"{everyone if own < self._max_per_owner else own} waiting",
+            next_step="Try again in a minute, or submit the query as an asynchronous job.",
+        )
 
     def _settle(self, lane: str, owner: str, waiting: _Waiting, timeout_s: float) -> Place:
         with self._lock:

@@ -22,13 +22,17 @@ class WebContext:
     spool: Path
     urls: PublicUrl = field(init=False)
     limits: BodyLimits = field(init=False)
+    #: For work that ends soon: pages, look-ups, the next piece of an answer.
     threads: anyio.CapacityLimiter = field(init=False)
+    #: For queries that wait for their turn. Threads of their own, since those that wait must not keep others from work.
+    waiting: anyio.CapacityLimiter = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", PublicUrl(self.settings.public_url))
         limits = BodyLimits(self.settings.max_form_bytes, self.settings.max_upload_files)
         object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "threads", anyio.CapacityLimiter(self.settings.worker_threads))
+        object.__setattr__(self, "waiting", anyio.CapacityLimiter(self.settings.waiting_requests))
 
     @property
     def max_body_bytes(self) -> int:

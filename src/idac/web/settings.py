@@ -44,8 +44,11 @@ class ServerSettings(Section):
     that time; raise it for clients behind very slow links."""
 
     worker_threads: Annotated[int, Field(ge=4)] = 64
-    """Threads for requests that wait for an engine, a store or the state database. Each waiting request holds one;
-    the engine's own scheduler limits what runs."""
+    """Threads for requests that wait for a store or the state database, and for making the next piece of an answer."""
+
+    waiting_requests: Annotated[int, Field(ge=4)] = 512
+    """Queries that may be in the process at once, waiting for the engine or being answered by it. Each holds a thread,
+    which costs some 100 kB; more than engine.max_queued, so that the engine is the one to say that too many wait."""
 
     @field_validator("public_url")
     @classmethod

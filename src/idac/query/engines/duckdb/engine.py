@@ -23,6 +23,7 @@ from idac.query.engines.duckdb.stream import DuckDBStream
 from idac.query.engines.rowgroups import RowGroupReader
 from idac.query.plan.model import Plan
 from idac.query.plan.planning import plan_query
+from idac.query.plan.work import pairs_to_test
 from idac.query.resolved import ResolvedQuery
 from idac.query.scheduler import FairScheduler, Watchdog
 
@@ -31,6 +32,8 @@ _LIMIT_IN_SQL = 1_000_000
 #: Part of a place's memory that row groups read ahead may take.
 _READ_AHEAD = 0.125
 _MOST_READ_AHEAD = 64 * 2**20
+#: Pairs of rows that cost as much to compare as one row to read.
+_PAIRS_A_ROW = 10
 #: Part of the memory that interactive places share.
 _INTERACTIVE_SHARE = 0.25
 
@@ -62,7 +65,14 @@ class DuckDBEngine:
         self.settings = settings
         self._spill = (settings.spill or scratch) / f"engine-{id(self):x}"
         self._scheduler = FairScheduler(
-            {"interactive": settings.interactive_places, "heavy": settings.heavy_places}, settings.max_queued
+            {
+                # What needs no SQL engine ends in milliseconds, and waits for nothing that does.
+                "direct": 2 * settings.threads,
+                "interactive": settings.interactive_places,
+                "heavy": settings.heavy_places,
+            },
+            settings.max_queued,
+            settings.max_queued_per_owner,
         )
         self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30))
         self._watchdog = Watchdog()
@@ -96,7 +106,7 @@ class DuckDBEngine:
             plan = plan_query(query, self._reader, limits.max_rows)
             lane = self.lane(plan)
             direct = direct_query(plan, self._reader) if lane == "interactive" else None
-            place = self._scheduler.acquire(lane, owner, query_id, limits.timeout_s)
+            place = self._scheduler.acquire("direct" if direct else lane, owner, query_id, limits.timeout_s)
             if direct is not None:
                 with place:
                     answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows)
@@ -143,8 +153,9 @@ class DuckDBEngine:
         return sources
 
     def lane(self, plan: Plan) -> str:
-        """``interactive`` for a query that reads little, else ``heavy``."""
-        return "interactive" if plan.rows_to_read <= self.settings.interactive_rows else "heavy"
+        """``interactive`` for a query that reads and compares little, else ``heavy``."""
+        most = self.settings.interactive_rows
+        return "interactive" if plan.rows_to_read <= most and pairs_to_test(plan) <= most * _PAIRS_A_ROW else "heavy"
 
     # -- explaining --------------------------------------------------------------------------------------------------
 

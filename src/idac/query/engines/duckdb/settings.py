@@ -41,8 +41,12 @@ class DuckDBSettings(Section):
     interactive_rows: Annotated[int, Field(ge=1)] = 3_000_000
     """Rows to be read up to which a query counts as small."""
 
-    max_queued: Annotated[int, Field(ge=1)] = 1000
+    max_queued: Annotated[int, Field(ge=1)] = 400
     """Queries that may wait for a place before more are refused with 503."""
+
+    max_queued_per_owner: Annotated[int, Field(ge=1)] = 50
+    """Of those, queries of one caller (anonymous ones are told apart by address), so that nobody can fill the queue
+    that all share."""
 
     spill: Path | None = None
     """Folder for what does not fit in memory. Default: a folder of the system's temporary one. Fast local disk pays."""
