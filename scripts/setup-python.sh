@@ -48,3 +48,5 @@ else
     # --inexact leaves the developers' tools in place where they are installed already.
     "$uv" sync --frozen --quiet --compile-bytecode --no-dev --inexact
 fi
+# Our own modules too: where Python is told to write no bytecode, each start would compile them all again.
+.venv/bin/python -m compileall -q src

@@ -7,7 +7,9 @@ import pytest
 
 from archive_fixture import build_archive
 from idac.catalogs.snapshot import CatalogSnapshot, MemoryStorage
+from idac.catalogs.tap_schema import tap_schema_entries
 from idac.tables.arrow import arrow_type
+from idac.tables.model import Column, DataType, Schema, Table
 
 #: TAP 1.1, sections 4.1 to 4.5.
 STANDARD = {
@@ -50,6 +52,18 @@ def test_names_are_delimited_where_a_query_must_delimit_them(snapshot: CatalogSn
     assert names == ["ra", "dec", '"select"', '"flux/err"', '"size"', '"a""b"']
     assert 'demo."2mass"' in {r["table_name"] for r in rows(snapshot, "tables")}
     assert '"size"' in {r["column_name"] for r in rows(snapshot, "columns") if r["table_name"] == "TAP_SCHEMA.columns"}
+
+
+@pytest.mark.parametrize(
+    ("arraysize", "size"), [(None, None), ("*", None), ("5", 5), ("18*", 18), ("2x3", None), ("8x*", None)]
+)
+def test_size_is_the_length_of_an_array_of_one_dimension_or_its_bound(arraysize: str | None, size: int | None) -> None:
+    kind = DataType("char" if arraysize else "double", arraysize)
+    schema = Schema("demo", (Table("demo", "t", (Column("c", kind),)),))
+    storage = tap_schema_entries([schema], "1")["tap_schema", "columns"].storage
+    assert isinstance(storage, MemoryStorage)
+    (row,) = storage.data.to_pylist()
+    assert (row["arraysize"], row["size"]) == (arraysize, size)
 
 
 def test_the_tables_agree_with_each_other(snapshot: CatalogSnapshot) -> None:

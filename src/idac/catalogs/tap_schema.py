@@ -56,7 +56,7 @@ _COLUMNS = Table(
         _column("datatype", STRING, "VOTable datatype of the values"),
         _column("arraysize", STRING, "VOTable arraysize of the values; empty for a scalar"),
         _column("xtype", STRING, "DALI xtype of the values", principal=False),
-        _column("size", INT, "Fixed length of an array; superseded by arraysize", principal=False),
+        _column("size", INT, "Length of an array, or the most it may have; superseded by arraysize", principal=False),
         _column("description", UNICODE, "What the values mean"),
         _column("utype", STRING, "Part of a data model that the column stands for", principal=False),
         _column("unit", UNICODE, "Unit of the values, in VOUnits"),
@@ -146,6 +146,12 @@ def _table_row(table: Table) -> tuple[Any, ...]:
     return adql_name(table.schema), _full_name(table), "table", table.utype, table.description, table.table_index
 
 
+def _size(kind: DataType) -> int | None:
+    """Length of an array of one dimension, or the most it may have (``18*``); None where nothing bounds it."""
+    length = (kind.arraysize or "").removesuffix("*")
+    return int(length) if length.isdecimal() else None
+
+
 def _column_rows(table: Table) -> list[tuple[Any, ...]]:
     name = _full_name(table)
     return [
@@ -155,7 +161,7 @@ def _column_rows(table: Table) -> list[tuple[Any, ...]]:
             c.type.datatype,
             c.type.arraysize,
             c.type.xtype,
-            int(c.type.arraysize) if c.type.arraysize and c.type.arraysize.isdecimal() else None,
+            _size(c.type),
             c.description,
             c.utype,
             c.unit,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from typing import Any
 
 import click
 import uvicorn
 
+from idac import __version__
 from idac.cli.main import Options
 from idac.cli.output import print_json
 from idac.core.errors import Conflict
 from idac.core.loading import Loaded
+from idac.core.log import log_to
 from idac.wiring.app import Centre, build_centre
 from idac.wiring.settings import DacSettings
 
@@ -28,6 +29,7 @@ from idac.wiring.settings import DacSettings
 def command(options: Options, host: str | None, port: int | None, only: str | None, as_json: bool) -> None:
     """Run this centre until it is stopped with Ctrl-C."""
     loaded = _chosen(options.load(), host, port, only)
+    log_to()
     server = loaded.settings.server
     listener = _listen(server.host, server.port)
     address = f"http://{_shown_host(server.host)}:{listener.getsockname()[1]}"
@@ -37,6 +39,8 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
         log_config=None,
         access_log=False,
         server_header=False,
+        # Clients log it, and validators ask for it: whoever reports a fault can say which version it was.
+        headers=[("Server", f"idac/{__version__}")],
         proxy_headers=True,
         forwarded_allow_ips=server.forwarded_allow_ips,
         # Streams end with their query; half a minute is for those that are nearly done.
@@ -94,7 +98,6 @@ def _shown_host(host: str) -> str:
 
 
 def _announce(centre: Centre, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
-    logging.getLogger("idac").info("listening at %s", url)
     snapshot = centre.archive.snapshot()
     tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
     if as_json:
