@@ -144,6 +144,11 @@ class FairScheduler:
         with self._lock:
             return len(self._by_id)
 
+    def waiting_in(self, lane: str) -> int:
+        """How many wait for a place in *lane*."""
+        with self._lock:
+            return sum(map(len, self._queues[lane].values()))
+
     def close(self) -> None:
         """Send away everyone who waits, and whoever comes."""
         with self._lock:

@@ -122,9 +122,12 @@ class DuckDBEngine:
             place.release()
             self._leave(query_id, here)
 
+        def wanted() -> bool:
+            return self._scheduler.waiting_in(lane) > 0
+
         left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
         database = self._places[lane][place.number]
-        stream = DuckDBStream(query.columns, limits.max_rows, left, database, self._watchdog, release)
+        stream = DuckDBStream(query.columns, limits.max_rows, left, database, self._watchdog, release, wanted)
         here.stream = stream
         if here.cancelled:
             stream.close()
