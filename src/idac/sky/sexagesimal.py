@@ -13,20 +13,22 @@ _PARTS = re.compile(
     r"\s*([+-]?)\s*(\d+)(?:\s*[:hd°\s]\s*(\d+)(?:\s*[:m'′\s]\s*(\d+(?:\.\d*)?|\.\d+)\s*[s\"″]?)?\s*[m'′]?)?\s*[hd°]?\s*",
     re.IGNORECASE,
 )
+#: Two digits each, as in 123456.7; degrees may have three.
+_PACKED = re.compile(r"\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*")
 
 
 def hms_to_degrees(texts: Iterable[str | None]) -> Floats:
-    """Right ascensions such as ``12:34:56.7`` or ``12h34m56.7s`` in degrees; NaN for what is none."""
+    """Right ascensions such as ``12:34:56.7``, ``12h34m56.7s`` or ``123456.7`` in degrees; NaN for what is none."""
     return np.array([_angle(text, 24.0) * 15.0 for text in texts], dtype=np.float64)
 
 
 def dms_to_degrees(texts: Iterable[str | None]) -> Floats:
-    """Angles such as ``-12:34:56.7`` or ``-12d34m56.7s`` in degrees; NaN for what is none."""
+    """Angles such as ``-12:34:56.7``, ``-12d34m56.7s`` or ``-123456.7`` in degrees; NaN for what is none."""
     return np.array([_angle(text, 360.0) for text in texts], dtype=np.float64)
 
 
 def _angle(text: str | None, most: float) -> float:
-    match = _PARTS.fullmatch(text) if text is not None else None
+    match = _PACKED.fullmatch(text) or _PARTS.fullmatch(text) if text is not None else None
     if match is None:
         return float("nan")
     sign, whole, minutes, seconds = match.groups()

@@ -195,6 +195,12 @@ _UDFS = (
          "Position at out_epoch of a star that moves uniformly in space; angles in degrees, mas and mas/yr, velocity "
          "in km/s, epochs in Julian years.", "ivo_epoch_prop_pos(ra, dec, parallax, pmra, pmdec, 0, 2000, 2026)",
          unit="deg"),
+    _udf("IVO_EPOCH_PROP",
+         "ra number, dec number, parallax number, pmra number, pmdec number, radial_velocity number, ref_epoch number, "
+         "out_epoch number", DataType("double", "6"), "DOUBLE[6]",
+         "The six parameters of a star that moves uniformly in space, at out_epoch: position in degrees, parallax in "
+         "mas, proper motion in mas/yr, radial velocity in km/s; NaN for those that are NULL at ref_epoch.",
+         "ivo_epoch_prop(ra, dec, parallax, pmra, pmdec, NULL, 2000, 2026)"),
     _udf("IVO_GEOM_TRANSFORM", "from_sys text, to_sys text, geo region", POINT, "REGION",
          "A point, circle or polygon in another frame; the frames are named by literal text: " + ", ".join(FRAMES)
          + ". A circle or polygon must be written with CIRCLE(…) or POLYGON(…).",
@@ -205,12 +211,14 @@ _UDFS = (
     _udf("IVO_NOCASEMATCH", "value text, pattern text", INT, "INTEGER",
          "1 where the value matches a LIKE pattern regardless of case, else 0.", "ivo_nocasematch(name, 'm%')"),
     _udf("IVO_HASWORD", "haystack text, needle text", INT, "INTEGER",
-         "1 where the text has the word, regardless of case, else 0.", "ivo_hasword(description, 'quasar')"),
+         "1 where the text has every word of needle, regardless of case, else 0.",
+         "ivo_hasword(description, 'quasar')"),
     _udf("IVO_HASHLIST_HAS", "hashlist text, item text", INT, "INTEGER",
          "1 where a list with # between its items has the item, regardless of case, else 0.",
          "ivo_hashlist_has('radio#optical', 'radio')"),
     _udf("IVO_INTERVAL_OVERLAPS", "l1 number, h1 number, l2 number, h2 number", INT, "INTEGER",
-         "1 where the interval from l1 to h1 and that from l2 to h2 have a point in common, else 0.",
+         "1 where the interval from l1 to h1 and that from l2 to h2 have a point in common, else 0; an interval that "
+         "ends before it begins has none.",
          "ivo_interval_overlaps(t_min, t_max, 59000, 59100)"),
     _udf("IVO_NORMAL_RANDOM", "mu number, sigma number", DOUBLE, "DOUBLE",
          "A random number from a normal distribution.", "ivo_normal_random(0, 1)"),
@@ -223,7 +231,7 @@ _UDFS = (
     _udf("IVO_HISTOGRAM", "value number, lower number, upper number, nbins integer",
          DataType("long", "*"), "BIGINT[]",
          "Numbers of values of a group in nbins equal bins from lower to upper; the first and last element count what "
-         "lies below and above.", "ivo_histogram(vt_mag, 0, 16, 16)", aggregate=True),
+         "lies below and above. NULL counts as below.", "ivo_histogram(vt_mag, 0, 16, 16)", aggregate=True),
     _udf("BITWISE_AND", "a integer, b integer", LONG, "BIGINT", "Bits that both numbers have.",
          "bitwise_and(flags, 4)"),
     _udf("BITWISE_OR", "a integer, b integer", LONG, "BIGINT", "Bits that either number has.", "bitwise_or(flags, 4)"),

@@ -27,6 +27,9 @@ class Converter:
 def _as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if values.type == kind:
         return values
+    if values.null_count == len(values):
+        # NULL alone has no type of its own, and engines give it any.
+        return pa.nulls(len(values), kind)
     if pa.types.is_fixed_size_list(kind):
         return _fixed(values, kind)
     if pa.types.is_list(kind):

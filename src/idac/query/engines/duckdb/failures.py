@@ -9,13 +9,28 @@ import duckdb
 import pyarrow as pa
 
 from idac.core.errors import BadQuery, ResourceExhausted, StoreUnavailable, UserError
+from idac.query.adql.literals import TIMESTAMP_FORM
 from idac.query.engines.rowgroups import unreadable
 
 log = logging.getLogger(__name__)
 
 _DISK = re.compile(r"no space left|max_temp_directory_size|disk full|failed to offload", re.IGNORECASE)
 _MANY_ROWS = re.compile(r"more than one row returned by a subquery", re.IGNORECASE)
-_CONSTANT = re.compile(r"QUANTILE can only take constant|quantile.*constant", re.IGNORECASE)
+_TOO_WIDE = re.compile(r"Type (?P<source>\w+) with value (?P<value>\S+) can't be cast because .* type (?P<target>\w+)")
+_NO_VALUE = re.compile(
+    r"Could not convert string '(?P<value>.*?)' to (?P<target>\w+)|(?:invalid )?timestamp field .*?: \"(?P<time>.*?)\"",
+    re.DOTALL,
+)
+_ADQL_NAMES = {
+    "INT8": "SMALLINT",
+    "INT16": "SMALLINT",
+    "INT32": "INTEGER",
+    "INT64": "BIGINT",
+    "FLOAT": "REAL",
+    "DOUBLE": "DOUBLE PRECISION",
+    "BOOL": "BOOLEAN",
+    "VARCHAR": "VARCHAR",
+}
 
 
 def as_user_error(error: BaseException, memory_bytes: int) -> UserError | None:
@@ -54,16 +69,26 @@ def _of_values(error: BaseException, text: str) -> BadQuery | None:
             "A sub-query that is used as a value gives more than one row.",
             next_step="Use IN or EXISTS, or make it one row with MAX, MIN or TOP 1.",
         )
-    if _CONSTANT.search(text):
-        return BadQuery("The fraction of QUANTILE must be a number, not an expression.", allowed="0 to 1")
-    if isinstance(error, duckdb.ConversionException):
-        return BadQuery(
-            "A value can't be converted to the type that the query asks for.",
-            next_step="Look at the CASTs of the query, and at texts that are compared with timestamps.",
-        )
-    if isinstance(error, duckdb.OutOfRangeException | pa.ArrowInvalid):
+    wide = _TOO_WIDE.search(text)
+    if isinstance(error, duckdb.ConversionException) and not (wide and wide["source"] == "INT128"):
+        return _unconvertible(text, wide)
+    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException | pa.ArrowInvalid):
         return BadQuery(
             "A value that the query works out is out of range.",
+            allowed="whole numbers of 64 bits",
             next_step="Leave out the rows that cause it with WHERE, or work in DOUBLE PRECISION with CAST.",
         )
     return None
+
+
+def _unconvertible(text: str, wide: re.Match[str] | None) -> BadQuery:
+    """CAST of a value that its type can't hold; the value is one that the caller may read."""
+    next_step = "Leave out such rows with WHERE; look at the CASTs of the query, and at texts compared with timestamps."
+    found = wide or _NO_VALUE.search(text)
+    if found is None:
+        return BadQuery("A value can't be converted to the type that the query asks for.", next_step=next_step)
+    kind = _ADQL_NAMES.get(found["target"])
+    if kind is None:
+        time = found["value"] if wide else found["time"]
+        return BadQuery("This text is not a timestamp.", value=time, allowed=TIMESTAMP_FORM, next_step=next_step)
+    return BadQuery(f"A value can't be converted to {kind}.", value=found["value"], next_step=next_step)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 #: Longest argument that a template may repeat.
 _REPEATABLE = 2_000
-#: What ends a word.
-_NO_LETTER = r"[^\p{L}\p{M}\p{N}_]"
+#: A word of any script; RE2's own \\w knows ASCII alone, and would find the word b in Bär.
+_WORD = r"[\p{L}\p{M}\p{N}_]+"
 type Template = Callable[..., str]
 
 
@@ -28,6 +28,13 @@ def _within_one(name: str) -> Template:
     return write
 
 
+def _truncate(x: str, places: str = "0") -> str:
+    # DuckDB gives x itself where the power of ten is no double.
+    if len(places) <= _REPEATABLE:
+        places = f"CASE WHEN {places} < -308 THEN -308 ELSE {places} END"
+    return f"trunc(CAST({x} AS DOUBLE), CAST({places} AS INTEGER))"
+
+
 def _timestamp(x: str) -> str:
     return f"CAST({x} AS TIMESTAMP)"
 
@@ -40,19 +47,24 @@ def _days(x: str, zero: str) -> str:
 def _histogram(value: str, low: str, high: str, bins: str) -> str:
     value = f"nullif(CAST({value} AS DOUBLE), 'nan'::DOUBLE)"
     place = (
-        f"CASE WHEN {value} < {low} THEN 0 WHEN {value} >= {high} THEN {bins} + 1 "
+        f"CASE WHEN {value} IS NULL OR {value} < {low} THEN 0 WHEN {value} >= {high} THEN {bins} + 1 "
         f"ELSE least(CAST(floor(({value} - {low}) * {bins} / ({high} - {low})) AS BIGINT) + 1, {bins}) END"
     )
-    counts = f"histogram(CAST({place} AS BIGINT)) FILTER (WHERE {value} IS NOT NULL)"
+    counts = f"histogram(CAST({place} AS BIGINT))"
     return (
         f"list_transform(range(0, {bins} + 2), lambda i: CAST(coalesce(map_extract_value({counts}, i), 0) AS BIGINT))"
     )
 
 
 def _has_word(haystack: str, needle: str) -> str:
-    # RE2's own \\W knows ASCII alone, and would find the word b in Bär.
-    pattern = f"'(^|{_NO_LETTER})' || regexp_escape(lower({needle})) || '({_NO_LETTER}|$)'"
-    return f"CAST(regexp_matches(lower({haystack}), {pattern}) AS INTEGER)"
+    words = (f"regexp_extract_all(lower({text}), '{_WORD}')" for text in (haystack, needle))
+    return f"CAST(list_has_all({', '.join(words)}) AS INTEGER)"
+
+
+def _overlaps(low1: str, high1: str, low2: str, high2: str) -> str:
+    # An interval that ends before it begins has no point in common with any.
+    tests = f"{low1} <= {high2} AND {low2} <= {high1} AND {low1} <= {high1} AND {low2} <= {high2}"
+    return f"CAST({tests} AS INTEGER)"
 
 
 TEMPLATES: dict[str, Template] = {
@@ -72,7 +84,7 @@ TEMPLATES: dict[str, Template] = {
     "SQRT": lambda x: f"nullif(pow({x}, 0.5e0), 'nan'::DOUBLE)",
     "RAND": lambda *_: "random()",
     "ROUND": lambda x, n="0": f"round(CAST({x} AS DOUBLE), CAST({n} AS INTEGER))",
-    "TRUNCATE": lambda x, n="0": f"trunc(CAST({x} AS DOUBLE), CAST({n} AS INTEGER))",
+    "TRUNCATE": _truncate,
     "ACOS": _within_one("acos"),
     "ASIN": _within_one("asin"),
     "ATAN": _call("atan"),
@@ -99,11 +111,12 @@ TEMPLATES: dict[str, Template] = {
     "IVO_HASHLIST_HAS": lambda items, item: (
         f"CAST(list_contains(string_split(lower({items}), '#'), lower({item})) AS INTEGER)"
     ),
-    "IVO_INTERVAL_OVERLAPS": lambda l1, h1, l2, h2: f"CAST({l1} <= {h2} AND {l2} <= {h1} AS INTEGER)",
+    "IVO_INTERVAL_OVERLAPS": _overlaps,
     "IVO_NORMAL_RANDOM": lambda mu, sigma: f"({mu} + {sigma} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))",
     # Functions of our own, written in Python over whole columns.
     "IVO_HEALPIX_INDEX": _call("idac_healpix"),
     "IVO_HEALPIX_CENTER": _call("idac_healpix_center"),
+    "IVO_EPOCH_PROP": _call("idac_epoch_prop"),
     "IVO_EPOCH_PROP_POS": _call("idac_epoch_prop_pos"),
     "IVO_HMS_TO_DEGREES": _call("idac_hms"),
     "IVO_DMS_TO_DEGREES": _call("idac_dms"),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from idac.core.errors import BadParameter
 from idac.sky.frames import transform
 from idac.sky.healpix import MAX_ORDER, cells_near, healpix_center, healpix_index, order_for_radius
-from idac.sky.motion import propagate
+from idac.sky.motion import propagate, propagate_star
 from idac.sky.pairs import points_in_polygons, points_in_region_texts, region_or_none
 from idac.sky.regions import Region, box_polygon
 from idac.sky.relations import holds, intersects
@@ -249,6 +249,23 @@ def _epoch_prop_pos(
     return points(*propagate(*map(doubles, columns)))
 
 
+def _epoch_prop(
+    ra: pa.Array,
+    dec: pa.Array,
+    parallax: pa.Array,
+    pm_ra: pa.Array,
+    pm_dec: pa.Array,
+    velocity: pa.Array,
+    from_epoch: pa.Array,
+    to_epoch: pa.Array,
+) -> pa.Array:
+    columns = (ra, dec, parallax, pm_ra, pm_dec, velocity, from_epoch, to_epoch)
+    star = np.stack(propagate_star(*map(doubles, columns)), axis=1)
+    # A star without a position is NULL; another quantity that is not known is NaN in the array.
+    offsets = pa.array(np.arange(len(star) + 1, dtype=np.int32) * 6, mask=np.append(np.isnan(star[:, 0]), False))
+    return pa.ListArray.from_arrays(offsets, pa.array(star.ravel()))
+
+
 def _transform(source: pa.Array, target: pa.Array, ra: pa.Array, dec: pa.Array) -> pa.Array:
     x, y = doubles(ra), doubles(dec)
     lon, lat = np.full(len(x), np.nan), np.full(len(x), np.nan)
@@ -282,6 +299,7 @@ _FUNCTIONS = (
     PythonFunction("idac_box", ("DOUBLE",) * 4, "DOUBLE[]", _box),
     PythonFunction("idac_area", ("VARCHAR",), "DOUBLE", _area),
     PythonFunction("idac_centroid", ("VARCHAR",), "DOUBLE[]", _centroid),
+    PythonFunction("idac_epoch_prop", ("DOUBLE",) * 8, "DOUBLE[]", _epoch_prop),
     PythonFunction("idac_epoch_prop_pos", ("DOUBLE",) * 8, "DOUBLE[]", _epoch_prop_pos),
     PythonFunction("idac_transform", ("VARCHAR", "VARCHAR", "DOUBLE", "DOUBLE"), "DOUBLE[]", _transform),
     PythonFunction("idac_hms", ("VARCHAR",), "DOUBLE", _hms),
