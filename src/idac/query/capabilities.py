@@ -48,8 +48,8 @@ _SYNTAX: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: SQL's own aggregates are in ADQL's core and need no declaration.
 _CORE_AGGREGATES = frozenset({"AVG", "COUNT", "MAX", "MIN", "SUM"})
 _OUTPUT_IDS = {
-    "votable": "output-votable-binary2",
-    "votable/b1": "output-votable-binary",
+    "votable": "output-votable-binary",
+    "votable/b2": "output-votable-binary2",
     "votable/td": "output-votable-td",
 }
 

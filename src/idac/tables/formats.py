@@ -33,8 +33,18 @@ _VOTABLE = "application/x-votable+xml"
 _ALL = (
     Format(
         "votable",
+        f"{_VOTABLE};serialization=binary",
+        ("votable/b1", "votable/binary", _VOTABLE, "text/xml", "application/xml", "vot"),
+        "vot",
+        write_binary,
+        "VOTable, BINARY",
+        "the difference between a NULL and an empty text or array; the smallest integer of each width means NULL, and "
+        "bytes are shorts for its sake",
+    ),
+    Format(
+        "votable/b2",
         f"{_VOTABLE};serialization=binary2",
-        ("votable/b2", "votable/binary2", _VOTABLE, "text/xml", "application/xml", "vot"),
+        ("votable/binary2",),
         "vot",
         write_binary2,
         "VOTable, BINARY2",
@@ -46,16 +56,7 @@ _ALL = (
         "vot",
         write_tabledata,
         "VOTable, TABLEDATA",
-        "the difference between a NULL and an empty text or array",
-    ),
-    Format(
-        "votable/b1",
-        f"{_VOTABLE};serialization=binary",
-        ("votable/binary",),
-        "vot",
-        write_binary,
-        "VOTable, BINARY",
-        "the difference between a NULL and an empty text or array; the smallest integer of each width means NULL",
+        "the difference between a NULL and an empty text or array; characters that XML has not (written as U+FFFD)",
     ),
     Format(
         "parquet",
@@ -109,11 +110,12 @@ _ALL = (
         "arrow",
         write_arrow,
         "Arrow IPC stream",
-        "the mark of a cut result",
+        "nothing; the mark of a cut result is in the metadata of a last batch without rows, where few clients look",
     ),
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _ALL}
-#: Keeps every NULL, and is read faster than TABLEDATA by every client measured (docs/reference/formats.md).
+#: The serialisation that pyvo reads fastest, and STILTS as fast as any (docs/reference/formats.md). What BINARY2 knows
+#: better, which texts are NULL, astropy does not look at.
 DEFAULT_FORMAT = FORMATS["votable"]
 
 
