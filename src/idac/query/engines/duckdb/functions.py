@@ -39,9 +39,10 @@ def _timestamp(x: str) -> str:
     return f"CAST({x} AS TIMESTAMP)"
 
 
-def _days(x: str, zero: str) -> str:
-    # Days first and the rest after: one sum of microseconds would cost the last digits.
-    return f"(epoch_us({_timestamp(x)}) / 86400e6 + {zero})"
+def _days(x: str, epoch_mjd: float) -> str:
+    """Days since *epoch_mjd*: microseconds are counted in whole numbers, and rounded in the division alone."""
+    offset = int((40587 - epoch_mjd) * 86_400_000_000)
+    return f"((epoch_us({_timestamp(x)}) + {offset}) / 86400e6)"
 
 
 def _histogram(value: str, low: str, high: str, bins: str) -> str:
@@ -102,10 +103,8 @@ TEMPLATES: dict[str, Template] = {
     "BITWISE_AND": lambda a, b: f"(CAST({a} AS BIGINT) & CAST({b} AS BIGINT))",
     "BITWISE_OR": lambda a, b: f"(CAST({a} AS BIGINT) | CAST({b} AS BIGINT))",
     "BITWISE_XOR": lambda a, b: f"xor(CAST({a} AS BIGINT), CAST({b} AS BIGINT))",
-    "IVO_TO_JD": lambda t: _days(t, "2440587.5e0"),
-    "IVO_TO_MJD": lambda t: _days(t, "40587e0"),
-    "GAVO_TO_JD": lambda t: _days(t, "2440587.5e0"),
-    "GAVO_TO_MJD": lambda t: _days(t, "40587e0"),
+    "IVO_TO_JD": lambda t: _days(t, -2_400_000.5),
+    "IVO_TO_MJD": lambda t: _days(t, 0),
     "IVO_NOCASEMATCH": lambda value, pattern: f"CAST({value} ILIKE {pattern} AS INTEGER)",
     "IVO_HASWORD": _has_word,
     "IVO_HASHLIST_HAS": lambda items, item: (
@@ -134,7 +133,8 @@ AGGREGATES: dict[str, Template] = {
     "VAR_POP": _call("var_pop"),
     "MEDIAN": _call("median"),
     "QUANTILE": _call("quantile_cont"),
-    "CORR": _call("corr"),
+    # Of one value, or of values that are all the same, there is no correlation: NaN to DuckDB.
+    "CORR": lambda *pair: f"nullif(corr({', '.join(pair)}), 'nan'::DOUBLE)",
     "IVO_STRING_AGG": _call("string_agg"),
     "IVO_HISTOGRAM": _histogram,
 }
