@@ -74,7 +74,7 @@ _ALL = (
         write_fits,
         "FITS binary table",
         "characters beyond ASCII (written as ?), the difference between a NULL and an empty text or array and between "
-        "NULL and NaN; the smallest integer of each width means NULL",
+        "NULL and NaN",
     ),
     Format(
         "csv",
