@@ -81,9 +81,17 @@ def _width(kind: DataType) -> int:
 
 def _in_memory(sources: Sources, scan: Scan, data: pa.Table) -> int:
     name = f"m_{scan.use.alias}"
-    sources.tables[name] = data
+    sources.tables[name] = _with_lists(data)
     sources.sql[scan.use.alias] = quoted(name)
     return int(data.nbytes)
+
+
+def _with_lists(data: pa.Table) -> pa.Table:
+    """The same rows with lists for arrays of a fixed length, of which DuckDB 1.5 has no CASE and no COALESCE."""
+    for place, (name, kind) in enumerate(zip(data.schema.names, data.schema.types, strict=True)):
+        if pa.types.is_fixed_size_list(kind):
+            data = data.set_column(place, name, data.column(place).cast(pa.list_(kind.value_type)))
+    return data
 
 
 def _nothing(sources: Sources, scan: Scan) -> int:
