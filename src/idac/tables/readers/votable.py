@@ -29,9 +29,18 @@ _BASE64_SPACE = b" \t\r\n"
 
 def open_votable(source: Input, table: str | int | None = None) -> TableSource:
     """The first table of a VOTable, or the one with the name, ID or number *table*."""
+    return VOTableSource(source, table, _parser_at_rows(source, table))
+
+
+def _parser_at_rows(source: Input, table: str | int | None) -> _Parser:
+    """A parser that has read the header; the stream is closed where that fails."""
     parser = _Parser(source.stream(), source.limits, table)
-    parser.read_header()
-    return VOTableSource(source, table, parser)
+    try:
+        parser.read_header()
+    except BaseException:
+        parser.close()
+        raise
+    return parser
 
 
 class VOTableSource(TableSource):
@@ -46,8 +55,7 @@ class VOTableSource(TableSource):
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
         parser, self._parser = self._parser, None
         if parser is None:
-            parser = _Parser(self._source.stream(), self.limits, self._table)
-            parser.read_header()
+            parser = _parser_at_rows(self._source, self._table)
         try:
             yield from parser.batches(chosen, schema, batch_rows)
         finally:
