@@ -56,15 +56,20 @@ class FairScheduler:
         self._max_queued, self._max_per_owner = max_queued, max_per_owner
         self._closed = False
 
-    def acquire(self, lane: str, owner: str, query_id: str, timeout_s: float) -> Place:
+    def acquire(
+        self, lane: str, owner: str, query_id: str, timeout_s: float, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> Place:
         """Wait for a place in *lane*.
 
         Raises Busy where too many wait already, Cancelled after ``cancel(query_id)``, ResourceExhausted when
-        *timeout_s* has passed.
+        *timeout_s* has passed. *is_cancelled* tells of a cancel that came before there was anything to wake: whoever
+        calls ``cancel`` makes it true first.
         """
         with self._lock:
             if self._closed:
                 raise _stopping()
+            if is_cancelled():
+                raise _cancelled()
             free = self._free[lane]
             # Whoever waits goes first; a free place while somebody waits is on its way to them.
             if free and not self._queues[lane]:
@@ -98,7 +103,7 @@ class FairScheduler:
         if cancelled or closed:
             if number is not None:
                 self._give_back(lane, number)
-            raise Cancelled("The query was stopped while it waited for its turn.") if cancelled else _stopping()
+            raise _cancelled() if cancelled else _stopping()
         if number is None:
             raise ResourceExhausted(
                 "The query's time was over before it got its turn.",
@@ -155,6 +160,10 @@ class FairScheduler:
             self._closed = True
             for waiting in self._by_id.values():
                 waiting.ready.set()
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("The query was stopped while it waited for its turn.")
 
 
 def _stopping() -> Busy:

@@ -106,7 +106,9 @@ class DuckDBEngine:
             plan = plan_query(query, self._reader, limits.max_rows)
             lane = self.lane(plan)
             direct = direct_query(plan, self._reader) if lane == "interactive" else None
-            place = self._scheduler.acquire("direct" if direct else lane, owner, query_id, limits.timeout_s)
+            place = self._scheduler.acquire(
+                "direct" if direct else lane, owner, query_id, limits.timeout_s, lambda: here.cancelled
+            )
             if direct is not None:
                 with place:
                     answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows)

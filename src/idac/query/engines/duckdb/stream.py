@@ -88,7 +88,9 @@ class DuckDBStream:
                     self._spool.put(batch)
             self._spool.end()
         except Abandoned:
-            return
+            # Its reader may be slow to notice that it was stopped; the place need not wait for that.
+            with self._lock:
+                self._finish()
         except BaseException as error:  # noqa: BLE001  whatever it is, the reader's thread raises it
             with self._lock:
                 self._finish()
