@@ -166,6 +166,18 @@ class Place:
                 self._functions.add(name)
 
 
+def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """*sql* as the one SELECT that it must be; raises RuntimeError for anything else.
+
+    The lock of a connection leaves the readable folders writable: COPY and ATTACH would work there. Nothing writes such
+    statements, and should a hole be found one day, it ends here. Parsing is not done twice: the statement is run.
+    """
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise RuntimeError("something other than one SELECT was about to be run")
+    return statements[0]
+
+
 def _httpfs() -> Path:
     """DuckDB's extension for S3, from its wheel: nothing is fetched at run time."""
     spec = importlib.util.find_spec("duckdb_extension_httpfs")

@@ -13,7 +13,7 @@ from idac.core.errors import Cancelled, ResourceExhausted
 from idac.query.engines.base import Progress
 from idac.query.engines.conversion import Converter
 from idac.query.engines.duckdb.failures import as_user_error
-from idac.query.engines.duckdb.place import Place
+from idac.query.engines.duckdb.place import Place, only_select
 from idac.query.engines.spool import Abandoned, BatchSpool
 from idac.query.scheduler import Watchdog
 from idac.tables.model import Column
@@ -66,7 +66,7 @@ class DuckDBStream:
         try:
             connection = connection_for()
             self._check()
-            self._reader = connection.execute(sql).to_arrow_reader(BATCH_ROWS)
+            self._reader = connection.execute(only_select(connection, sql)).to_arrow_reader(BATCH_ROWS)
             taken = 0
             while taken < _TAKEN_AT_ONCE_BYTES and not self._ended:
                 batch = self._fetch()
