@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import uvicorn
 
 from idac import __version__
+from idac.catalogs.archive import Archive
 from idac.cli.main import Options
 from idac.cli.output import print_json
 from idac.core.errors import Conflict
 from idac.core.loading import Loaded
 from idac.core.log import log_to
-from idac.wiring.app import Centre, build_centre
+from idac.wiring.app import build_centre
+from idac.wiring.build import open_archive
+from idac.wiring.processes import serve_in_processes
 from idac.wiring.settings import DacSettings
 
 
@@ -33,24 +40,29 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
     server = loaded.settings.server
     listener = _listen(server.host, server.port)
     address = f"http://{_shown_host(server.host)}:{listener.getsockname()[1]}"
-    centre = build_centre(loaded)
-    config = uvicorn.Config(
-        centre.app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
+    url = server.public_url or address
+    how = {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
         # Clients log it, and validators ask for it: whoever reports a fault can say which version it was.
-        headers=[("Server", f"idac/{__version__}")],
-        proxy_headers=True,
-        forwarded_allow_ips=server.forwarded_allow_ips,
+        "headers": [("Server", f"idac/{__version__}")],
+        "proxy_headers": True,
+        "forwarded_allow_ips": server.forwarded_allow_ips,
         # Streams end with their query; half a minute is for those that are nearly done.
-        timeout_graceful_shutdown=30,
-    )
-    _Server(config, lambda: _announce(centre, loaded, server.public_url or address, as_json)).run(sockets=[listener])
+        "timeout_graceful_shutdown": 30,
+    }
+    if server.processes > 1:
+        archive = open_archive(loaded)
+        serve_in_processes(loaded, listener, how, lambda: _announce(archive, loaded, url, as_json))
+        return
+    centre = build_centre(loaded)
+    config = uvicorn.Config(centre.app, **how)  # type: ignore[arg-type]
+    _Server(config, lambda: _announce(centre.archive, loaded, url, as_json)).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it answers."""
+    """A server that says when it answers, and for which being stopped is a good end."""
 
     def __init__(self, config: uvicorn.Config, started: Any) -> None:
         super().__init__(config)
@@ -60,6 +72,16 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn has it, but a signal that was obeyed isn't raised again, which would end in an error code."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _chosen(loaded: Loaded[DacSettings], host: str | None, port: int | None, only: str | None) -> Loaded[DacSettings]:
@@ -85,10 +107,19 @@ def _listen(host: str, port: int) -> socket.socket:
         raise Conflict(
             "This address can't be listened on.",
             value=f"{host}:{port}: {error.strerror}",
-            next_step="Stop what uses it, or choose another with --port or server.port.",
+            allowed="an address of this machine, and a port that is free",
+            next_step=_advice(error),
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Name an address of this machine with --host or server.host: 127.0.0.1, or 0.0.0.0 for all."
+    if isinstance(error, PermissionError):
+        return "Ports below 1024 are for root: choose another with --port or server.port."
+    return "Stop what uses it, or choose another with --port or server.port; 0 takes a free one."
 
 
 def _shown_host(host: str) -> str:
@@ -97,8 +128,8 @@ def _shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _announce(centre: Centre, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
-    snapshot = centre.archive.snapshot()
+def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
+    snapshot = archive.snapshot()
     tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
     if as_json:
         print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -18,6 +19,12 @@ class ServerSettings(Section):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """TCP port; 0 takes a free one."""
+
+    processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        default_factory=lambda: max(1, min(4, (os.cpu_count() or 1) // 4))
+    )
+    """Processes that answer at this address, each with its share of engine.memory_gib and of the places. One process
+    answers some 400 small queries a second; default: one for every four processors, at most 4."""
 
     public_url: str | None = None
     """Address that clients use, such as ``https://dac.example.org``, without a path. Unset: taken from each request's
