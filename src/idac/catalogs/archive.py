@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from idac.catalogs.documents import get_document, get_yaml, json_key, put_document, yaml_key
+from idac.catalogs.documents import SCHEMAS_FOLDER, get_document, get_yaml, json_key, put_document, yaml_key
 from idac.catalogs.manifest import (
     MANIFEST_KEY,
     Manifest,
@@ -42,6 +42,8 @@ from idac.core.store import Store
 from idac.tables.model import Schema, Table
 
 TABLES_FOLDER = "catalogs/tables"
+#: Days for which a version that no manifest names may still be on its way in: uploads of a large schema take long.
+_STRAY_DAYS = 7
 
 
 class Archive:
@@ -293,29 +295,50 @@ class Archive:
         self.change(edit)
         return shown[0]
 
-    def sweep(self) -> list[str]:
-        """Remove what nothing has named for longer than ``version_grace_s``; gives the keys removed."""
+    def sweep(self, *, strays: bool = False) -> list[str]:
+        """Remove what nothing has named for longer than ``version_grace_s``; gives the keys removed.
+
+        *strays* looks through the whole archive for versions too that a publisher on another machine moved in before it
+        died; one on this machine is cleared up after by the next.
+        """
         oldest = datetime.now(UTC) - timedelta(seconds=self.settings.version_grace_s)
         removed: list[str] = []
 
         def edit(old: Manifest) -> Manifest:
             due = [r for r in old.retired if datetime.fromisoformat(r.at) <= oldest]
-            named = {v.prefix for versions in old.tables.values() for v in versions}
-            named |= {*old.documents.values(), *(v.document for vs in old.tables.values() for v in vs if v.document)}
+            named = _named(old)
             removed.extend(r.key for r in due if r.key not in named)
-            return (
-                old.advanced(retired=tuple(r for r in old.retired if r not in due or r.key in named))
-                if removed
-                else old
-            )
+            known = named | {r.key for r in old.retired}
+            # Documents are written under this same lock: one that no manifest knows belongs to a dead publisher.
+            removed.extend(d for d in self._stored_documents() if d not in known)
+            if strays:
+                removed.extend(p for p in self._old_versions(oldest) if p not in known)
+            # And removed under it, since the same words published again are the same document.
+            for key in removed:
+                if not _is_version(key):
+                    self._remove(key)
+            left = tuple(r for r in old.retired if r not in due or r.key in named)
+            return old.advanced(retired=left) if len(left) < len(old.retired) else old
 
         self.change(edit)
-        for key in removed:
+        for key in filter(_is_version, removed):
             self._remove(key)
         return removed
 
+    def _stored_documents(self) -> set[str]:
+        return {stem for item in self.store.list(SCHEMAS_FOLDER) if (stem := PurePosixPath(item.key).stem)}
+
+    def _old_versions(self, oldest: datetime) -> list[str]:
+        """Prefixes of all versions in the store that nobody has added to for a week, nor since *oldest*."""
+        newest: dict[str, datetime] = {}
+        for item in self.store.list(TABLES_FOLDER):
+            prefix = "/".join(item.key.split("/")[: TABLES_FOLDER.count("/") + 4])
+            newest[prefix] = max(item.modified, newest.get(prefix, item.modified))
+        limit = min(oldest, datetime.now(UTC) - timedelta(days=_STRAY_DAYS))
+        return [prefix for prefix, modified in newest.items() if modified <= limit]
+
     def _remove(self, key: str) -> None:
-        if key.startswith(TABLES_FOLDER):
+        if _is_version(key):
             self.store.delete_prefix(f"{key}/")
             return
         for name in (yaml_key(key), json_key(key)):
@@ -342,6 +365,21 @@ class Archive:
             return
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             self.store.put_atomic(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
+
+
+def _is_version(key: str) -> bool:
+    """True for a version's folder, false for a document's hash."""
+    return key.startswith(TABLES_FOLDER)
+
+
+def _named(manifest: Manifest) -> set[str]:
+    """Every version and document that the manifest shows or can go back to."""
+    versions = [v for of_table in manifest.tables.values() for v in of_table]
+    return {
+        *(v.prefix for v in versions),
+        *(v.document for v in versions if v.document),
+        *manifest.documents.values(),
+    }
 
 
 def _with_document(manifest: Manifest, schema: str, digest: str) -> Manifest:

@@ -14,16 +14,16 @@ from typing import Any
 from idac.core.store import Store
 from idac.tables.model import Column, DataType, ForeignKey, Schema, Table
 
-_FOLDER = "catalogs/schemas"
+SCHEMAS_FOLDER = "catalogs/schemas"
 _COLUMN_TEXTS = ("name", "unit", "ucd", "utype", "description")
 
 
 def yaml_key(digest: str) -> str:
-    return f"{_FOLDER}/{digest}.yaml"
+    return f"{SCHEMAS_FOLDER}/{digest}.yaml"
 
 
 def json_key(digest: str) -> str:
-    return f"{_FOLDER}/{digest}.json"
+    return f"{SCHEMAS_FOLDER}/{digest}.json"
 
 
 def put_document(store: Store, schema: Schema, felis_yaml: str) -> str:

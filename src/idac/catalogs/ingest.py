@@ -24,7 +24,7 @@ from idac.catalogs.partition import Pixel, margin_order, plan_partitions
 from idac.catalogs.runs import SortedRuns
 from idac.catalogs.settings import IngestSettings
 from idac.catalogs.sidecar import write_sidecars
-from idac.core.errors import BadData, ResourceExhausted
+from idac.core.errors import BadData
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import LONG, Column, Table
 from idac.tables.writers.info import ResultInfo
@@ -180,12 +180,11 @@ class Ingest:
     def stage(self, batches: Iterable[pa.RecordBatch], total: int | None = None) -> Staged:
         """Everything from the first row to the last file; the folder holds a whole version afterwards.
 
-        Raises BadData for rows that can't be taken, and ResourceExhausted where the disk is full.
+        Raises BadData for rows that can't be taken.
         """
         scratch = Path(tempfile.mkdtemp(prefix="rows-", dir=self._scratch_folder()))
         try:
-            with _disk_errors():
-                return self._stage(batches, total, scratch)
+            return self._stage(batches, total, scratch)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -474,19 +473,3 @@ def _empty(source: str) -> BadData:
         allowed="at least one row with a valid position",
         next_step="Check that this is the right file, and whole.",
     )
-
-
-class _disk_errors:  # noqa: N801 - used as a with-statement's word
-    """Turns a full disk, from whichever library met it, into ResourceExhausted."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        full = isinstance(error, OSError) and error.errno in (28, 122)  # ENOSPC, EDQUOT
-        if full or (isinstance(error, Exception) and "No space left" in str(error)):
-            raise ResourceExhausted(
-                "The disk is full, so the table was not published; the unfinished files were removed.",
-                allowed="about three times the table's size in free space",
-                next_step="Free some space, or set catalogs.ingest.spill to a folder on a larger disk.",
-            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from idac.catalogs.archive import TABLES_FOLDER, Archive
+from idac.catalogs.disk import disk_errors
 from idac.catalogs.felis import Gap, fit_for_felis, missing_words, write_felis
 from idac.catalogs.hats import folder_name
 from idac.catalogs.ingest import Ingest, IngestChoices, Progress, Staged
 from idac.catalogs.staging import note_moves
+from idac.core.errors import ResourceExhausted, StoreUnavailable
 from idac.tables.model import Schema, Table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,12 @@ class Publisher:
         self.progress = progress
 
     def publish(self, schema: Schema, tables: Sequence[Rows], *, replacing: bool = False) -> list[Published]:
-        """Ingest all *tables* and show them in one step, or none of them."""
+        """Ingest all *tables* and show them in one step, or none of them.
+
+        Raises ResourceExhausted where the disk is full, and StoreUnavailable where it may not be written to.
+        """
         results: list[Published] = []
-        with self.archive.staging() as staging:
+        with disk_errors(), self.archive.staging() as staging:
             staged = []
             for number, rows in enumerate(tables):
                 folder = staging / f"{number:04d}"
@@ -74,8 +82,15 @@ class Publisher:
             self.archive.publish(
                 schema, [(d.table, d.version) for d in staged], to_yaml=write_felis, replacing=replacing
             )
-        self.archive.sweep()
+        self._sweep()
         return results
+
+    def _sweep(self) -> None:
+        """Remove what is due. What is published is published, whatever hinders this; the next sweep gets it."""
+        try:
+            self.archive.sweep()
+        except (ResourceExhausted, StoreUnavailable, OSError) as error:
+            log.warning("old versions could not be removed: %s", error)
 
     def _stage(self, rows: Rows, folder: Path) -> tuple[Staged, Published]:
         version_id = secrets.token_hex(8)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from idac.catalogs.archive import Archive
+from idac.catalogs.disk import disk_errors
 from idac.catalogs.felis import (
     Gap,
     fit_for_felis,
@@ -156,7 +157,7 @@ class CatalogService(Publisher):
         table, lost = fit_for_felis(table)
         version_id = secrets.token_hex(8)
         prefix = version_prefix(schema.name, name, version_id)
-        with self.archive.staging() as staging:
+        with disk_errors(), self.archive.staging() as staging:
             folder = staging / "0000"
             folder.mkdir()
             version = register_hats(
@@ -289,7 +290,7 @@ class CatalogService(Publisher):
     def drop(self, name: str) -> Version:
         entry, _ = self.find(name)
         version = self.archive.drop(entry.table.schema, entry.table.name, write_felis)
-        self.archive.sweep()
+        self._sweep()
         return version
 
     def rollback(self, name: str) -> Version:

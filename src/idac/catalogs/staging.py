@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -78,19 +78,18 @@ def _lock_of(folder: Path) -> Path:
 @contextmanager
 def _owned(path: Path, lease_s: int) -> Iterator[None]:
     """Hold the lock, which the system frees when this process dies, and refresh its file's time for other hosts."""
-    with path.open("w", encoding="utf-8") as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("w", encoding="utf-8"))
+        stack.callback(path.unlink, missing_ok=True)
         fcntl.flock(file, fcntl.LOCK_EX)
         json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
         file.flush()
         stop = threading.Event()
         beat = threading.Thread(target=_keep_alive, args=(path, lease_s / 4, stop), daemon=True)
         beat.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            beat.join()
-            path.unlink(missing_ok=True)
+        stack.callback(beat.join)
+        stack.callback(stop.set)
+        yield
 
 
 def _keep_alive(path: Path, interval_s: float, stop: threading.Event) -> None:
