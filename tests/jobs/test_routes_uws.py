@@ -160,6 +160,12 @@ def test_a_jobs_error_is_summed_up_and_told_as_a_votable(served: Served) -> None
     document = http.get(f"{url}/error")
     assert (document.status_code, document.headers["content-type"]) == (200, "application/x-votable+xml")
     assert "There is no column rra. Given: rra. Did you mean ra?</INFO>" in document.text
+    result = http.get(f"{url}/results/result")
+    assert (result.status_code, result.text) == (
+        404,
+        "NotFoundFault: The job failed and has no result. Given: phase ERROR. Why: There is no column rra. Given: rra. "
+        "Did you mean ra?\n",
+    )
 
 
 def test_a_job_without_an_error_has_no_error_page(served: Served) -> None:

@@ -54,3 +54,23 @@ def test_an_ended_job_is_not_waited_for() -> None:
     phases = Phases()
     asyncio.run(PhaseWatch(phases.read, 0.001).wait("a", Phase.COMPLETED, 60))
     assert phases.looks == []
+
+
+def test_a_change_in_this_process_is_seen_before_the_next_poll() -> None:
+    async def scene() -> None:
+        phases = Phases()
+        watch = PhaseWatch(phases.read, 3600)
+        wait = asyncio.create_task(watch.wait("a", Phase.EXECUTING, 60))
+        await phases.looked.wait()
+        phases.now["a"] = Phase.COMPLETED
+        await asyncio.to_thread(watch.look)
+        await asyncio.wait_for(wait, 30)
+        assert len(phases.looks) == 2
+
+    asyncio.run(scene())
+
+
+def test_looking_when_nobody_waits_does_nothing() -> None:
+    phases = Phases()
+    PhaseWatch(phases.read, 3600).look()
+    assert phases.looks == []

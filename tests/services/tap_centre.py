@@ -82,13 +82,14 @@ def serving_tap(
     service = QueryService(archive, engine, QueryCompiler(rights).compile, query)
     uploads = Uploads(query.uploads, UriFetcher(query.uploads), folder / "spool")
     kind = TapJobs(service, uploads, results)
-    workers = Workers(store, results, {"tap": kind}, JOBS)
-    jobs = JobService(store, results, JOBS, workers.wake)
 
     async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
         return await web.in_thread(lambda: store.phases(ids))
 
-    uws = UwsRoutes("/api/tap/async", kind, jobs, PhaseWatch(read_phases, JOBS.poll_s), web)
+    watch = PhaseWatch(read_phases, JOBS.poll_s)
+    workers = Workers(store, results, {"tap": kind}, JOBS, watch.look)
+    jobs = JobService(store, results, JOBS, workers.wake)
+    uws = UwsRoutes("/api/tap/async", kind, jobs, watch, web)
     routes = [
         *TapRoutes(service, uploads, uws, web, JOBS).routes(),
         *ConeRoutes(service, web).routes(),

@@ -147,6 +147,11 @@ class JobService:
 
     def result(self, job: Job, result_id: str) -> JobResult:
         found = next((result for result in job.results if result.id == result_id), None)
+        if found is None and job.error is not None:
+            # Clients that look for a result before they look at the phase show their user this text and no other.
+            raise NotFound(
+                "The job failed and has no result.", value=f"phase {job.phase}", next_step=f"Why: {job.error.message}"
+            )
         if found is None:
             raise NotFound(
                 "The job has no such result.",

@@ -103,15 +103,24 @@ class Workers:
 
     One minding thread looks at the state database every ``poll_s``: it renews leases, stops what was aborted, deleted
     or is over its time, takes over what others left, and hands new jobs to threads. So an abort given anywhere stops
-    the work here within half a second, at the cost of one small query a look however many jobs run.
+    the work here within half a second, at the cost of one small query a look however many jobs run. *changed* is told,
+    from some thread, whenever a phase has changed here.
     """
 
-    def __init__(self, jobs: JobStore, results: Store, runners: Mapping[str, Runner], settings: JobsSettings) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        results: Store,
+        runners: Mapping[str, Runner],
+        settings: JobsSettings,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._jobs = jobs
         self._results = results
         self._runners = dict(runners)
         self._settings = settings
+        self._changed = changed
         self._sweeper = Sweeper(jobs, results, settings)
         self._runs: dict[str, Run] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -200,6 +209,7 @@ class Workers:
             self._runs[job.id] = run
             self._threads[job.id] = thread
         thread.start()
+        self._changed()
 
     def _run(self, run: Run) -> None:
         try:
@@ -212,6 +222,7 @@ class Workers:
                 self._threads.pop(run.job.id, None)
             self._reported.pop(run.job.id, None)
             self._wake.set()
+            self._changed()
 
     def _work(self, run: Run) -> None:
         produced = self._runners[run.job.kind].run(run.job, run)

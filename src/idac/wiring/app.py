@@ -56,6 +56,22 @@ class _Kept:
     engine: Engine
 
 
+@dataclass(frozen=True)
+class _Jobs:
+    """Jobs as this process has them: kept, watched, and run where it has workers."""
+
+    kind: TapJobs
+    store: JobStore
+    watch: PhaseWatch
+    workers: Workers | None
+
+    def wake(self) -> None:
+        """Something about a job was changed by a request to this process."""
+        if self.workers is not None:
+            self.workers.wake()
+        self.watch.look()
+
+
 def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     """One process's share of the centre, as ``parts`` says. Nothing is started before the application's lifespan."""
     settings = loaded.settings
@@ -65,44 +81,40 @@ def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     queries = QueryService(archive, kept.engine, QueryCompiler(settings.catalogs.rights()).compile, settings.query)
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
-    kind = TapJobs(queries, uploads, kept.results)
-    store = JobStore(database)
-    workers = Workers(store, kept.results, {kind.name: kind}, settings.jobs) if "jobs" in settings.parts else None
-    routes = _routes(settings, kept, queries, uploads, kind, store, workers, scratch)
-    app = build_app(routes, lifespan=_lifespan(kept, workers, scratch))
+    web = WebContext(settings.server, scratch / "requests")
+    jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web)
+    app = build_app(
+        _routes(settings, kept, queries, uploads, jobs, web), lifespan=_lifespan(kept, jobs.workers, scratch)
+    )
     return Centre(app, archive, queries)
 
 
-def _routes(
-    settings: DacSettings,
-    kept: _Kept,
-    queries: QueryService,
-    uploads: Uploads,
-    kind: TapJobs,
-    store: JobStore,
-    workers: Workers | None,
-    scratch: Path,
-) -> list[PolicyRoute]:
-    web = WebContext(settings.server, scratch / "requests")
-    checks: Mapping[str, Callable[[], object]] = {
-        "archive": kept.archive.snapshot,
-        "state": lambda: store.phases(()),
-    }
-    health = HealthRoutes(checks, web).routes()
-    if "query" not in settings.parts:
-        return health
+def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext) -> _Jobs:
+    store = JobStore(kept.database)
 
     async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
         return await web.in_thread(lambda: store.phases(ids))
 
-    jobs = JobService(store, kept.results, settings.jobs, workers.wake if workers else _nothing)
-    uws = UwsRoutes("/api/tap/async", kind, jobs, PhaseWatch(read_phases, settings.jobs.poll_s), web)
+    watch = PhaseWatch(read_phases, settings.jobs.poll_s)
+    runs = "jobs" in settings.parts
+    workers = Workers(store, kept.results, {kind.name: kind}, settings.jobs, watch.look) if runs else None
+    return _Jobs(kind, store, watch, workers)
+
+
+def _routes(
+    settings: DacSettings, kept: _Kept, queries: QueryService, uploads: Uploads, jobs: _Jobs, web: WebContext
+) -> list[PolicyRoute]:
+    checks: Mapping[str, Callable[[], object]] = {
+        "archive": kept.archive.snapshot,
+        "state": lambda: jobs.store.phases(()),
+    }
+    health = HealthRoutes(checks, web).routes()
+    if "query" not in settings.parts:
+        return health
+    service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake)
+    uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web)
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
     return [*tap.routes(), *ConeRoutes(queries, web).routes(), *health]
-
-
-def _nothing() -> None:
-    return None
 
 
 def _lifespan(kept: _Kept, workers: Workers | None, scratch: Path) -> Lifespan:
