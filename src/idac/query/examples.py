@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import itertools
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idac.catalogs.snapshot import CatalogSnapshot
 from idac.tables.model import Column, Table
@@ -12,13 +14,14 @@ from idac.tables.names import adql_name, adql_table_name
 from idac.web.vosi import Document
 
 _MAX_TABLES = 12
+_NO_XML_NAME = re.compile(r"[^a-z0-9_.]+", re.ASCII)
 #: Somewhere every survey has sky: examples need a place, and tables rarely say where theirs is.
 _CENTER = "56.75, 24.12"  # the Pleiades
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query that runs as it stands."""
+    """A query that runs as it stands. *id* is a fragment of the page's address: an XML name, each its own."""
 
     id: str
     name: str
@@ -37,14 +40,32 @@ def examples_of(snapshot: CatalogSnapshot, written: Iterable[Example] = ()) -> t
     if len(positioned) > 1:
         made.append(_cross_match(positioned[0], positioned[1]))
     made.append(_metadata_example())
-    return tuple(made)
+    return _named_apart(made)
+
+
+def _named_apart(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """The examples with ids of which no two are the same: tables' names may differ in what no id can hold."""
+    taken: set[str] = set()
+    named: list[Example] = []
+    for example in examples:
+        names = (example.id if n == 1 else f"{example.id}-{n}" for n in itertools.count(1))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        named.append(replace(example, id=name))
+    return tuple(named)
+
+
+def _slug(table: Table) -> str:
+    """The table's name as the beginning of an XML name."""
+    slug = _NO_XML_NAME.sub("-", table.qualified_name.lower().replace(".", "-", 1)).strip("-")
+    return slug if slug[:1].isalpha() else f"table-{slug}"
 
 
 # The coordinate system is given although ADQL 2.1 no longer asks for it: editors in clients that know ADQL 2.0 alone
 # would mark the query as wrong.
 def _examples_of_table(table: Table) -> list[Example]:
     name = adql_table_name(table.schema, table.name)
-    slug = f"{table.schema}-{table.name}".lower()
+    slug = _slug(table)
     columns = ", ".join(adql_name(column.name) for column in _telling(table))
     made = [
         Example(

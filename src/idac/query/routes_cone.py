@@ -1,4 +1,4 @@
-"""Simple Cone Search 1.1 over HTTP, for every table with positions."""
+"""Simple Cone Search 1.03 over HTTP, for every table with positions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from idac.web.vosi import Capability, availability_xml, capabilities_xml, elemen
 
 PATH = "/api/scs"
 _SCS_MIME = "text/xml;content=x-votable"
-_RA_UCD, _DEC_UCD, _ID_UCD = "pos.eq.ra;meta.main", "pos.eq.dec;meta.main", "meta.id;meta.main"
+#: SCS 1.03 section 2.2 asks for UCDs of the first kind, and pyvo, STILTS and TOPCAT look for them.
+_RA_UCD, _DEC_UCD, _ID_UCD = "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN", "ID_MAIN"
 
 
 class ConeRoutes:
@@ -149,12 +150,15 @@ def _selected(table: Table, column: Column) -> str:
 
 
 def with_main_ucds(table: Table, column: Column) -> Column:
-    """The three UCDs that SCS 2.2 asks for, each on one column and on no other."""
+    """The three UCDs that SCS 2.2 asks for, each on one column and on no other; an identifier made text keeps its
+    description."""
     main = {table.ra_column: _RA_UCD, table.dec_column: _DEC_UCD, table.id_column: _ID_UCD}
     if column.name in main:
-        return replace(column, ucd=main[column.name])
+        published = table.find(column.name, delimited=True)
+        description = column.description or (published.description if published else None)
+        return replace(column, ucd=main[column.name], description=description)
     if column.ucd in main.values():
-        return replace(column, ucd=(column.ucd or "").removesuffix(";meta.main"))
+        return replace(column, ucd=None)
     return column
 
 

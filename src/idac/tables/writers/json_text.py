@@ -49,7 +49,9 @@ def _described(column: Column) -> dict[str, object]:
         "utype": column.utype,
         "description": column.description,
     }
-    return {key: value for key, value in values.items() if value is not None}
+    # Readers written for other services (astroquery's) look these up without asking whether they are there.
+    always = ("unit", "description")
+    return {key: value for key, value in values.items() if value is not None or key in always}
 
 
 def _rows(columns: Sequence[Column], batch: pa.RecordBatch) -> memoryview:
