@@ -76,9 +76,9 @@ def format_writing() -> str:
     writing = _figures()["writing"]
     rows = (
         (FORMATS[name].description, f"{writing['bytes'][name] / 1e6:.0f}", f"{rate / 1e6:.1f}")
-        for name, rate in writing["rows_per_s"].items()
+        for name, rate in writing["rows_per_cpu_s"].items()
     )
-    return _table(("format", "MB", "million rows/s"), rows)
+    return _table(("format", "MB", "million rows in a second of one processor"), rows)
 
 
 def format_versions() -> str:
