@@ -1,20 +1,24 @@
-"""A synthetic survey of any size: half of it in a deep field, half spread wide, in Parquet, written piece by piece.
+"""A synthetic survey of any size: half of it in a deep field, half spread wide, written piece by piece.
 
 ``python bench/generate.py OUT.parquet --rows 10000000`` makes the table that the benchmark runs on: 25 columns,
 5 M rows in a deep 10 deg² field for every 5 M spread over 300 deg² (so that at 10 M rows a cone of 1 arcmin holds about
-430 rows or 12).
+430 rows or 12). ``--bands r`` makes 10 columns of them, ``--extra-columns 1275`` makes 1 300. An OUT that ends in
+``.csv`` or ``.fits`` becomes that.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
+from astropy.io import fits
 
 PIECE_ROWS = 1_000_000
 #: Centre (ra, dec) and half-width in degrees of the two fields; both lie away from the poles, where area is simple.
@@ -31,7 +35,7 @@ def _positions(rng: np.random.Generator, rows: int, field: tuple[float, float, f
     return ra % 360.0, dec
 
 
-def iter_pieces(rows: int, seed: int, extra_columns: int = 0) -> Iterator[pa.Table]:
+def iter_pieces(rows: int, seed: int, extra_columns: int = 0, bands: str = BANDS) -> Iterator[pa.Table]:
     """Tables of at most PIECE_ROWS rows, *rows* in all; the same seed gives the same rows."""
     for number, start in enumerate(range(0, rows, PIECE_ROWS)):
         rng = np.random.default_rng([seed, number])
@@ -47,7 +51,7 @@ def iter_pieces(rows: int, seed: int, extra_columns: int = 0) -> Iterator[pa.Tab
             "ra": ra,
             "dec": dec,
         }
-        for band in BANDS:
+        for band in bands:
             flux = rng.lognormal(6.0, 1.5, n).astype(np.float32)
             columns[f"{band}_flux"] = flux
             columns[f"{band}_flux_err"] = (flux * 0.05 + 10).astype(np.float32)
@@ -60,20 +64,62 @@ def iter_pieces(rows: int, seed: int, extra_columns: int = 0) -> Iterator[pa.Tab
         yield pa.table(columns)
 
 
+def write_parquet(out: Path, pieces: Iterator[pa.Table], rows: int) -> None:
+    first = next(pieces)
+    with pq.ParquetWriter(out, first.schema, compression="zstd", compression_level=1) as writer:
+        for piece in itertools.chain([first], pieces):
+            writer.write_table(piece)
+
+
+def write_csv(out: Path, pieces: Iterator[pa.Table], rows: int) -> None:
+    first = next(pieces)
+    with pyarrow.csv.CSVWriter(out, first.schema) as writer:
+        for piece in itertools.chain([first], pieces):
+            writer.write_table(piece)
+
+
+def write_fits(out: Path, pieces: Iterator[pa.Table], rows: int) -> None:
+    """A binary table of *rows* rows, with units for the positions; its header is astropy's."""
+    first = next(pieces)
+    names = {"int64": "K", "int32": "J", "int16": "I", "double": "D", "float": "E", "bool": "L"}
+    units = {"ra": "deg", "dec": "deg"}
+    columns = [fits.Column(f.name, names[str(f.type)], unit=units.get(f.name)) for f in first.schema]
+    header = fits.BinTableHDU.from_columns(columns).header
+    header["NAXIS2"] = rows
+    kinds = {"K": ">i8", "J": ">i4", "I": ">i2", "D": ">f8", "E": ">f4", "L": "u1"}
+    packed = np.dtype([(c.name, kinds[c.format]) for c in columns])
+    out.unlink(missing_ok=True)  # the stream would append to it
+    stream = fits.StreamingHDU(out, header)
+    for piece in itertools.chain([first], pieces):
+        records = np.empty(piece.num_rows, packed)
+        for name, column in zip(piece.column_names, piece.columns, strict=True):
+            values = column.to_numpy()
+            records[name] = np.where(values, ord("T"), ord("F")) if values.dtype == bool else values
+        stream.write(records.view(np.uint8))
+    stream.close()
+
+
+WRITERS: dict[str, Callable[[Path, Iterator[pa.Table], int], None]] = {
+    ".parquet": write_parquet,
+    ".csv": write_csv,
+    ".fits": write_fits,
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bands", default=BANDS, help="letters of the bands; three columns each")
     parser.add_argument("--extra-columns", type=int, default=0, help="add that many float columns, for wide tables")
     options = parser.parse_args(arguments)
-    writer: pq.ParquetWriter | None = None
-    for piece in iter_pieces(options.rows, options.seed, options.extra_columns):
-        writer = writer or pq.ParquetWriter(options.out, piece.schema, compression="zstd", compression_level=1)
-        writer.write_table(piece)
-    if writer is None:
+    if options.rows < 1:
         parser.error("--rows must be at least 1")
-    writer.close()
+    if options.out.suffix not in WRITERS:
+        parser.error(f"OUT must end in {', '.join(WRITERS)}")
+    pieces = iter_pieces(options.rows, options.seed, options.extra_columns, options.bands)
+    WRITERS[options.out.suffix](options.out, pieces, options.rows)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +16,9 @@ import pyarrow as pa
 
 type Keys = npt.NDArray[np.int64]
 
+#: Bytes handed out after which pages of spilled runs are given back.
+_TRIM_EVERY = 128 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class SortedRun:
@@ -21,6 +26,8 @@ class SortedRun:
 
     keys: Keys
     rows: pa.Table
+    #: True where both are mapped from files.
+    spilled: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -48,8 +55,9 @@ class SortedRuns:
         self._sorting: deque[Future[SortedRun]] = deque()
         self._runs: list[SortedRun] = []
         self._held_bytes = 0
-        self._spilled = 0
-        self._maps: list[pa.MemoryMappedFile] = []
+        self._maps: list[mmap.mmap] = []
+        self._lock = threading.Lock()
+        self._handed_out = 0
 
     @property
     def rows(self) -> int:
@@ -61,7 +69,7 @@ class SortedRuns:
 
     @property
     def spilled_runs(self) -> int:
-        return self._spilled
+        return sum(run.spilled for run in self._runs)
 
     def sample(self) -> pa.Table | None:
         """Some of the rows, neighbours in the final order."""
@@ -95,9 +103,7 @@ class SortedRuns:
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._runs.clear()
-        for mapped in self._maps:
-            mapped.close()
-        self._maps.clear()
+        self._maps.clear()  # unmapped when the last table made of them goes
 
     def _start_sort(self) -> None:
         if not self._pending:
@@ -112,7 +118,7 @@ class SortedRuns:
         if self._held_bytes + run.nbytes > self._memory_bytes:
             run = self._spill(run)
             held, self._runs = self._runs, []
-            self._runs = [r if isinstance(r.keys, np.memmap) else self._spill(r) for r in held]
+            self._runs = [r if r.spilled else self._spill(r) for r in held]
             self._held_bytes = 0
             self._memory_bytes = 0  # once out of core, the memory is for the page cache and the writers
         else:
@@ -120,17 +126,36 @@ class SortedRuns:
         self._runs.append(run)
 
     def _spill(self, run: SortedRun) -> SortedRun:
-        stem = self._folder / f"run-{self._spilled:05d}"
-        self._spilled += 1
+        stem = self._folder / f"run-{len(self._maps):05d}"
         self._folder.mkdir(parents=True, exist_ok=True)
         run.keys.tofile(stem.with_suffix(".keys"))
         rows = run.rows.combine_chunks()
         with pa.OSFile(str(stem.with_suffix(".arrow")), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
             writer.write_table(rows)
-        mapped = pa.memory_map(str(stem.with_suffix(".arrow")))
+        keys, table = (self._map(stem.with_suffix(ending)) for ending in (".keys", ".arrow"))
+        read = pa.ipc.open_file(pa.py_buffer(table)).read_all()
+        return SortedRun(np.frombuffer(keys, np.int64), read, spilled=True)
+
+    def _map(self, path: Path) -> mmap.mmap:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._maps.append(mapped)
-        keys = np.memmap(stem.with_suffix(".keys"), dtype=np.int64, mode="r")
-        return SortedRun(keys, pa.ipc.open_file(mapped).read_all())
+        return mapped
+
+    def _hand_out(self, nbytes: int) -> None:
+        """Now and then take the pages of spilled runs out of this process; the system's cache has them still.
+
+        They are not memory of ours, and yet whoever watches the process sees them counted as such.
+        """
+        if not self._maps:
+            return
+        with self._lock:
+            self._handed_out += nbytes
+            if self._handed_out < _TRIM_EVERY:
+                return
+            self._handed_out = 0
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def count(self, lows: Keys, highs: Keys) -> Keys:
         """Rows with ``low <= key < high``, for each pair."""
@@ -141,16 +166,14 @@ class SortedRuns:
 
     def iter_sorted(self, low: int, high: int, chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
         """Rows with ``low <= key < high`` in key order, at most *chunk_rows* at a time, equal keys as they came."""
-        spans = [(run, *np.searchsorted(run.keys, (low, high)).tolist()) for run in self._runs]
-        spans = [span for span in spans if span[2] > span[1]]
-        if len(spans) == 1:
-            run, first, last = spans[0]
-            for at in range(first, last, chunk_rows):
-                size = min(chunk_rows, last - at)
-                yield np.asarray(run.keys[at : at + size]), run.rows.slice(at, size)
-            return
-        if spans:
-            yield from _merge(spans, chunk_rows)
+        spans: list[tuple[SortedRun, int, int]] = []
+        for run in self._runs:
+            first, last = np.searchsorted(run.keys, (low, high)).tolist()
+            if last > first:
+                spans.append((run, first, last))
+        for keys, rows in _iter_single(*spans[0], chunk_rows) if len(spans) == 1 else _merge(spans, chunk_rows):
+            yield keys, rows
+            self._hand_out(rows.nbytes)
 
     def gather(self, lows: Keys, highs: Keys) -> tuple[Keys, pa.Table]:
         """All rows whose key is in any of the half-open ranges, in key order, in one table."""
@@ -165,6 +188,7 @@ class SortedRuns:
         if not keys:
             return np.empty(0, np.int64), self._schema.empty_table()
         joined = np.concatenate(keys)
+        self._hand_out(sum(t.nbytes for t in tables))
         order = np.argsort(joined, kind="stable")
         return joined[order], pa.concat_tables(tables).take(pa.array(order))
 
@@ -179,7 +203,15 @@ def _sorted_run(pending: list[tuple[Keys, pa.RecordBatch]], schema: pa.Schema) -
     return SortedRun(keys, rows)
 
 
+def _iter_single(run: SortedRun, first: int, last: int, chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
+    for at in range(first, last, chunk_rows):
+        size = min(chunk_rows, last - at)
+        yield np.asarray(run.keys[at : at + size]), run.rows.slice(at, size)
+
+
 def _merge(spans: list[tuple[SortedRun, int, int]], chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
+    if not spans:
+        return
     sizes = [last - first for _, first, last in spans]
     keys = np.concatenate([run.keys[first:last] for run, first, last in spans])
     order = np.argsort(keys, kind="stable")
