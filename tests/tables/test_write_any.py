@@ -146,11 +146,12 @@ def peak_bytes(name: str, count: int, folder: Path) -> int:
 
 @EVERY_FORMAT
 def test_memory_does_not_grow_with_the_number_of_rows(name: str, tmp_path: Path) -> None:
-    # Enough rows for what a format gathers to be full: FITS's spool of 16 MiB, Parquet's groups of 32.
-    batches = {"fits": 60, "parquet": 210}.get(name, 20)
-    few, many = peak_bytes(name, batches, tmp_path), peak_bytes(name, batches * 3, tmp_path)
-    assert many < few * 1.15 + 2**20
-    assert many < (80 if name == "parquet" else 24) * 2**20
+    # Enough rows for what a format gathers to be full: FITS's spool of 16 MiB, Parquet's groups of 32. How many pieces
+    # are in hand depends on the threads, which may be several MiB; rows that were kept would be 40 MB and more.
+    batches = {"fits": 60, "parquet": 210}.get(name, 40)
+    few, many = peak_bytes(name, batches, tmp_path), peak_bytes(name, batches * 4, tmp_path)
+    assert many < few + 16 * 2**20
+    assert many < (80 if name == "parquet" else 40) * 2**20
 
 
 @EVERY_FORMAT
