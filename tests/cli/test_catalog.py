@@ -156,7 +156,7 @@ def test_mistakes_are_told_in_four_parts_with_an_exit_code(
 def test_rejected_rows_are_counted_and_kept(idac: Run, tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("ra,dec\n1,2\n3,95\n")
     done = idac("catalog", "add", "s.csv", "--name", "demo.s", "--rejects", "bad.parquet")
-    assert "1 rows without a valid position were written to the rejects file." in done.out
+    assert "  written to the rejects file: 1 row without a valid position\n" in done.out
     assert pq.read_table(tmp_path / "bad.parquet").to_pylist() == [{"ra": 3, "dec": 95}]
 
 

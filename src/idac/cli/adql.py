@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from idac.cli.main import Options
-from idac.cli.output import print_json
-from idac.core.errors import BadData, UserError
+from idac.cli.output import counted, pointing_into, print_json
+from idac.core.errors import BadData
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.adql.parser import parse_adql
 from idac.query.adql.resolve import resolve_query
@@ -30,46 +30,42 @@ def command() -> None:
 def check(options: Options, file: str, grammar_only: bool, as_json: bool) -> None:
     """Check the query in FILE, or on standard input where FILE is -."""
     text = _read(file)
-    try:
-        if grammar_only:
-            parse_adql(text)
-            columns = None
-        else:
-            # The archive and its libraries take half a second to import, which --grammar-only should not pay.
-            from idac.wiring.build import open_archive  # noqa: PLC0415
-
-            loaded = options.load()
-            snapshot = open_archive(loaded).snapshot()
-            resolved = resolve_query(text, snapshot, LOCAL_ADMIN, loaded.settings.catalogs.rights())
-            columns = [column.name for column in resolved.columns]
-    except UserError as error:
-        if not as_json and error.position is not None:
-            _point_at(text, error)
-        raise
+    with pointing_into(text, as_json=as_json):
+        parse_adql(text)
+        columns = None if grammar_only else _resolve(options, text)
     if as_json:
         print_json({"ok": True, "columns": columns})
     else:
-        click.echo(
-            "This is valid ADQL 2.1." if columns is None else f"This is a valid query of {len(columns)} columns."
-        )
+        click.echo("This is valid ADQL 2.1." if columns is None else f"This is a valid query of {_counted(columns)}.")
+
+
+def _counted(columns: list[str]) -> str:
+    return f"{counted(len(columns), 'column')}: {', '.join(columns)}"
+
+
+def _resolve(options: Options, text: str) -> list[str]:
+    """The names of the query's columns."""
+    # The archive and its libraries take half a second to import, which --grammar-only should not pay.
+    from idac.wiring.build import open_archive  # noqa: PLC0415
+
+    loaded = options.load()
+    snapshot = open_archive(loaded).snapshot()
+    resolved = resolve_query(text, snapshot, LOCAL_ADMIN, loaded.settings.catalogs.rights())
+    return [column.name for column in resolved.columns]
 
 
 def _read(file: str) -> str:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except OSError as error:
-        raise BadData("The query can't be read.", value=f"{file}: {error.strerror}", allowed="a file, or -") from None
+        raise BadData(
+            "The query can't be read.",
+            value=f"{file}: {error.strerror}",
+            allowed="a file, or - for standard input",
+            next_step="To check a text itself: echo 'SELECT …' | idac adql check -",
+        ) from None
     except UnicodeDecodeError:
-        raise BadData("The query is not UTF-8 text.", value=file) from None
-
-
-def _point_at(text: str, error: UserError) -> None:
-    """The line that an error is in, with a mark below the place."""
-    place = error.position
-    if place is None:
-        return
-    lines = text.splitlines() or [""]
-    line = lines[min(place.line, len(lines)) - 1]
-    start = max(0, place.column - 60)
-    click.echo(f"  {line[start : start + 100]}\n  {' ' * (place.column - 1 - start)}^", err=True)
+        raise BadData(
+            "The query is not UTF-8 text.", value=file, allowed="UTF-8", next_step="Save the file as UTF-8."
+        ) from None

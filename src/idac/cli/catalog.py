@@ -18,8 +18,8 @@ from idac.catalogs.publishing import Published
 from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import TableEntry
 from idac.cli.main import Options
-from idac.cli.output import print_json, print_table, progress
-from idac.core.errors import BadParameter, UserError
+from idac.cli.output import counted, print_json, print_table, progress
+from idac.core.errors import BadParameter, Cancelled, UserError
 from idac.core.secrets import open_secrets
 from idac.core.store import Store, open_store
 from idac.wiring.build import open_archive
@@ -61,7 +61,7 @@ def _source_options(function: Callable[..., None]) -> Callable[..., None]:
     return reduce(lambda decorated, option: option(decorated), reversed(options), function)
 
 
-@command.command()
+@command.command(short_help="Publish a new table.")
 @_source_options
 @click.option("--name", help="schema.table; or the schema's name, with --felis and several tables.")
 @click.option("--partial", is_flag=True, help="With a whole schema: leave out tables that have no file.")
@@ -75,7 +75,7 @@ def add(options: Options, name: str | None, partial: bool, as_json: bool, **give
         _show_published(_take_in(service, name, given, partial=partial, replacing=False), as_json)
 
 
-@command.command()
+@command.command(short_help="Publish a new version of a table.")
 @_source_options
 @click.option("--name", help="schema.table; or the schema's name, with --felis and several tables.")
 @click.option("--partial", is_flag=True, help="With a whole schema: leave out tables that have no file.")
@@ -123,7 +123,7 @@ def list_tables(options: Options, as_json: bool) -> None:
         print_table(keys, [[_shown({**row, "size": _size(row["bytes"])}[key]) for key in keys] for row in rows])
 
 
-@command.command()
+@command.command(short_help="Show a table's columns.")
 @click.argument("table")
 @click.option("--felis", "as_felis", is_flag=True, help="Print the schema's Felis YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -168,7 +168,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
     print_table(("column", "type", "unit", "ucd", "description"), rows)
 
 
-@command.command("edit-metadata")
+@command.command("edit-metadata", short_help="Edit what describes a schema's tables.")
 @click.argument("schema")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Take the edited Felis YAML from this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -181,7 +181,7 @@ def edit_metadata(options: Options, schema: str, source: Path | None, as_json: b
             gaps = service.edit_metadata(schema, source)
         else:
             before = service.metadata_text(schema)
-            after = click.edit(before, extension=".yaml")
+            after = _edited(before)
             if after is None or after == before:
                 click.echo("Nothing was changed.")
                 return
@@ -192,6 +192,19 @@ def edit_metadata(options: Options, schema: str, source: Path | None, as_json: b
     else:
         click.echo(f"The metadata of {schema} are published.")
         _show_gaps(gaps)
+
+
+def _edited(text: str) -> str | None:
+    try:
+        return click.edit(text, extension=".yaml")
+    except click.ClickException as error:
+        raise BadParameter(
+            "The editor ended without success.",
+            value=error.format_message(),
+            allowed="an editor that waits until the file is closed",
+            next_step="Name yours with the environment variable EDITOR, or take the text from a file with --from. "
+            "Nothing was changed.",
+        ) from None
 
 
 @contextmanager
@@ -208,15 +221,18 @@ def _kept(text: str, schema: str) -> Iterator[None]:
         raise
 
 
-@command.command()
+@command.command(short_help="Compare files with what was published.")
 @click.argument("tables", nargs=-1, metavar="[TABLE...]")
 @click.option("--quick", is_flag=True, help="Leave out the checksums, which read every byte.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(options: Options, tables: tuple[str, ...], quick: bool, as_json: bool) -> None:
-    """Compare the files of TABLES (default: all) with what was published: counts, checksums, footers, metadata."""
+    """Compare the files of TABLES with what was published: counts, checksums, footers, metadata.
+
+    A TABLE may also be the name of a schema; without any, all tables are checked.
+    """
     with _service(options, "checking") as service:
-        chosen = [service.find(name) for name in tables] or list(_published(service))
+        chosen = [found for name in tables for found in _named(service, name)] or list(_published(service))
         findings = [
             finding
             for entry, version in chosen
@@ -236,10 +252,10 @@ def check(options: Options, tables: tuple[str, ...], quick: bool, as_json: bool)
     for finding in findings:
         click.echo(str(finding))
     require_whole(findings)
-    click.echo(f"{len(chosen)} table{'s are' if len(chosen) != 1 else ' is'} as published.")
+    click.echo(f"{counted(len(chosen), 'table')} {'is' if len(chosen) == 1 else 'are'} as published.")
 
 
-@command.command()
+@command.command(short_help="Take a table down.")
 @click.argument("table")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -250,7 +266,7 @@ def drop(options: Options, table: str, yes: bool, as_json: bool) -> None:
         entry, version = service.find(table)
         name = entry.table.qualified_name
         if not yes:
-            click.confirm(f"Take down {name} with {version.rows:,} rows?", abort=True, err=True)
+            _confirm(f"Take down {name} with {counted(version.rows, 'row')}?")
         service.drop(table)
     if as_json:
         print_json({"dropped": name, "rows": version.rows})
@@ -258,7 +274,17 @@ def drop(options: Options, table: str, yes: bool, as_json: bool) -> None:
         click.echo(f"{name} is taken down.")
 
 
-@command.command()
+def _confirm(question: str) -> None:
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        agreed = False
+    if not agreed:
+        raise Cancelled("Nothing was changed, for nobody said yes.", next_step="Answer y, or give --yes in scripts.")
+
+
+@command.command(short_help="Go back to the version before.")
 @click.argument("table")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -269,20 +295,21 @@ def rollback(options: Options, table: str, as_json: bool) -> None:
     if as_json:
         print_json({"table": table, "version": version.id, "rows": version.rows, "published_at": version.published_at})
     else:
-        click.echo(f"{table} is the version of {version.published_at} again, with {version.rows:,} rows.")
+        click.echo(f"{table} is the version of {version.published_at} again, with {counted(version.rows, 'row')}.")
 
 
-@command.command()
+@command.command(short_help="Remove old versions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def sweep(options: Options, as_json: bool) -> None:
-    """Remove old versions whose grace period has passed (publishing does so too)."""
+    """Remove old versions whose grace period has passed (publishing does so too), and what dead publishers left."""
     with _service(options, "") as service:
-        removed = service.archive.sweep()
+        removed = service.archive.sweep(strays=True)
     if as_json:
         print_json({"removed": removed})
     else:
-        click.echo(f"{len(removed)} old version{'s' if len(removed) != 1 else ''} removed.")
+        versions = sum("/" in key for key in removed)
+        click.echo(f"{counted(versions, 'old version')} removed.")
 
 
 @contextmanager
@@ -309,6 +336,12 @@ def _published(service: CatalogService) -> Iterator[tuple[TableEntry, Version]]:
                 yield entry, version
 
 
+def _named(service: CatalogService, name: str) -> list[tuple[TableEntry, Version]]:
+    """The table of this name, or all those of the schema of this name."""
+    of_schema = [found for found in _published(service) if found[0].table.schema.lower() == name.lower()]
+    return of_schema or [service.find(name)]
+
+
 def _summary(entry: TableEntry, version: Version) -> dict[str, Any]:
     layout = "plain" if version.kind == "plain" else "HATS in place" if version.location else "HATS"
     return {
@@ -327,14 +360,14 @@ def _show_published(results: list[Published], as_json: bool) -> None:
         print_json([_plain_published(result) for result in results])
         return
     for result in results:
-        position = result.table.ra_column
-        click.echo(
-            f"{result.table.qualified_name}: {result.rows:,} rows, {len(result.table.columns)} columns, "
-            f"{_size(result.bytes)} in {result.files} file{'s' if result.files != 1 else ''}"
-            f"{f', positions {position} and {result.table.dec_column}' if position else ', no positions'}"
-        )
+        table = result.table
+        holds = f"{counted(result.rows, 'row')}, {counted(len(table.columns), 'column')}"
+        size = f"{_size(result.bytes)} in {counted(result.files, 'file')}"
+        positions = f"positions {table.ra_column} and {table.dec_column}" if table.ra_column else "no positions"
+        click.echo(f"{table.qualified_name}: {holds}, {size}, {positions}")
         if result.rejected:
-            click.echo(f"{result.rejected:,} rows without a valid position were written to the rejects file.")
+            rows = counted(result.rejected, "row")
+            click.echo(f"  written to the rejects file: {rows} without a valid position")
         _show_gaps(result.gaps)
 
 

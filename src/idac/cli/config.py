@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,10 +11,13 @@ import click
 from pydantic import BaseModel
 
 from idac.cli.main import Options
-from idac.cli.output import print_json
-from idac.core.loading import Loaded, documentation
+from idac.cli.output import counted, print_json
+from idac.core.loading import Loaded, check_secrets, documentation
+from idac.core.secrets import open_secrets
 from idac.core.yaml_file import KeyPath
 from idac.wiring.settings import DacSettings
+
+_PASSWORD = re.compile(r"(://[^/@\s]*:)[^/\s]*@")
 
 
 @click.group("config")
@@ -21,20 +25,27 @@ def command() -> None:
     """Check or show the configuration, or print its JSON Schema."""
 
 
-@command.command()
+@command.command(short_help="Say whether the configuration can be used.")
+@click.option("--no-secrets", is_flag=True, help="Don't look whether the secrets that it names are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def check(options: Options, as_json: bool) -> None:
+def check(options: Options, no_secrets: bool, as_json: bool) -> None:
     """Say whether the configuration can be used; every fault at once if not."""
     loaded = options.load()
+    if not no_secrets:
+        check_secrets(loaded, open_secrets(loaded.settings.secrets, loaded.folder))
+    values = sum(1 for _ in _leaves(loaded.values))
     if as_json:
-        print_json({"ok": True, "file": str(options.config), "environment": options.environment})
+        file, environment = str(options.config), options.environment
+        print_json({"ok": True, "file": file, "environment": environment, "values": values})
     else:
-        keys = sum(1 for _ in _leaves(loaded.values))
-        click.echo(f"{options.config} is fine: {keys} values set, everything else at its default.")
+        overlay = f" with environments/{options.environment}.yaml" if options.environment else ""
+        click.echo(
+            f"{options.config}{overlay} is fine: {counted(values, 'value')} set, everything else at its default."
+        )
 
 
-@command.command()
+@command.command(short_help="Print every value, and where it came from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: each key with its value and where it came from.")
 @click.pass_obj
 def show(options: Options, as_json: bool) -> None:
@@ -55,6 +66,7 @@ def show(options: Options, as_json: bool) -> None:
 
 
 @command.command()
+@click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print JSON, as it does anyway.")
 def schema() -> None:
     """Print the JSON Schema of dac.yaml (2020-12)."""
     document = DacSettings.model_json_schema(mode="validation")
@@ -70,7 +82,12 @@ def _described(loaded: Loaded[DacSettings]) -> Iterator[tuple[KeyPath, Any, str]
             known = known[:-1]
         at = loaded.origins.get(known)
         given = at is not None and _reaches(loaded.values, path)
-        yield path, value, f"{at.file}:{at.line}" if given and at is not None else "default"
+        yield path, _without_password(value), f"{at.file}:{at.line}" if given and at is not None else "default"
+
+
+def _without_password(value: Any) -> Any:
+    """A URL that has a password in it, though one belongs in a secret, without it."""
+    return _PASSWORD.sub(r"\1…@", value) if isinstance(value, str) else value
 
 
 def _reaches(values: Mapping[str, Any], path: KeyPath) -> bool:

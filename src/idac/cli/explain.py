@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 
 import click
 
 from idac.cli.main import Options
-from idac.cli.output import print_json, print_table
-from idac.cli.query import local_service
+from idac.cli.output import pointing_into, print_json, print_table
+from idac.cli.query import local_service, read_query
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.engines.base import Explanation, ScanEstimate
 
@@ -20,8 +19,8 @@ from idac.query.engines.base import Explanation, ScanEstimate
 @click.pass_obj
 def command(options: Options, adql: str, as_json: bool) -> None:
     """Show what the query ADQL would read, without running it; - reads it from standard input."""
-    text = sys.stdin.read() if adql == "-" else adql
-    with local_service(options.load()) as service:
+    text = read_query(adql)
+    with pointing_into(text, as_json=as_json), local_service(options.load()) as service:
         explanation = service.explain(text, LOCAL_ADMIN)
     if as_json:
         print_json(asdict(explanation))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from idac.cli.output import print_json
-from idac.core.errors import Conflict
+from idac.core.errors import BadParameter, Conflict
 from idac.core.loading import load_settings
 from idac.core.settings import Section
 from idac.wiring.settings import DacSettings
@@ -42,17 +42,29 @@ def command(folder: Path, as_json: bool) -> None:
             value=str(target),
             next_step="Edit it, or name another folder. Nothing was changed.",
         )
+    try:
+        _write(folder, target)
+    except OSError as error:
+        raise BadParameter(
+            "The folder can't be written to.",
+            value=f"{folder}: {error.strerror}",
+            allowed="a folder of yours, or the name of a new one",
+            next_step="Name another folder.",
+        ) from None
+    if as_json:
+        print_json({"file": str(target)})
+        return
+    there = "" if folder == Path() else f"cd {folder} && "
+    click.echo(f"Wrote {target}. Next:\n  {there}idac catalog add TABLE --name SCHEMA.TABLE\n  idac up")
+
+
+def _write(folder: Path, target: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(template(), encoding="utf-8")
     load_settings(DacSettings, target)
     ignore = folder / ".gitignore"
     if not ignore.exists():
         ignore.write_text(_IGNORED, encoding="utf-8")
-    if as_json:
-        print_json({"file": str(target)})
-        return
-    there = "" if folder == Path() else f"cd {folder} && "
-    click.echo(f"Wrote {target}. Next:\n  {there}idac catalog add TABLE --name SCHEMA.TABLE\n  idac up")
 
 
 def template() -> str:
@@ -71,7 +83,7 @@ def template() -> str:
 
 def _wrapped(text: str, width: int = 108) -> list[str]:
     lines, current = [], ""
-    for word in text.replace("``", "").split():
+    for word in text.replace("``", "'").split():
         if current and len(current) + 1 + len(word) > width:
             lines.append(current)
             current = word

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from idac import __version__
-from idac.cli.output import fail, report_fault
-from idac.core.errors import UserError
+from idac.cli.output import fail, fail_stopped, fail_usage, report_fault
+from idac.core.errors import ResourceExhausted, UserError
 
 if TYPE_CHECKING:
     from idac.core.loading import Loaded
@@ -29,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("idac.cli.explain", "Show what a query will read, and how."),
     "adql": ("idac.cli.adql", "Check ADQL text."),
 }
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,20 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise click.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Here, since click would end with 1 for it.
+            _end_quietly()
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -66,8 +83,10 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="idac")
 @click.option("--config", type=click.Path(path_type=Path), default="dac.yaml", show_default=True, envvar="IDAC_CONFIG",
-              help="The configuration file.")  # fmt: skip
-@click.option("--env", "environment", envvar="IDAC_ENV", help="Overlay environments/NAME.yaml.", metavar="NAME")
+              show_envvar=True, help="The configuration file.")  # fmt: skip
+@click.option(
+    "--env", "environment", envvar="IDAC_ENV", show_envvar=True, help="Overlay environments/NAME.yaml.", metavar="NAME"
+)
 @click.option("--debug", is_flag=True, help="Show where an unexpected error arose.")
 @click.pass_context
 def group(ctx: click.Context, config: Path, environment: str | None, debug: bool) -> None:
@@ -81,23 +100,44 @@ def group(ctx: click.Context, config: Path, environment: str | None, debug: bool
 def main() -> None:
     """Run the command line; ends the process with the exit code that docs/reference/exit-codes.md lists."""
     logging.getLogger("idac").addHandler(logging.NullHandler())
-    debug = "--debug" in sys.argv
+    debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     try:
         result = group.main(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except UserError as error:
-        fail(error, as_json="--json" in sys.argv)
+        fail(error, as_json=as_json)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        fail_usage(error, as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        fail_stopped(as_json=as_json)
     except BrokenPipeError:
-        # Whoever read our output has seen enough (| head); the interpreter must not complain of it either.
-        sys.stderr.close()
-        sys.exit(0)
+        _end_quietly()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            _fail_full(error, as_json=as_json)
         if debug:
             raise
-        report_fault(error)
+        report_fault(error, as_json=as_json)
         sys.exit(70)
+
+
+def _end_quietly() -> NoReturn:
+    """Whoever read our output has seen enough (``| head``)."""
+    _drop_output()
+    sys.exit(0)
+
+
+def _fail_full(error: OSError, *, as_json: bool) -> NoReturn:
+    _drop_output()
+    full = ResourceExhausted(
+        "There is no room left to write to.",
+        value=error.filename or error.strerror,
+        next_step="Free some disk space, or write elsewhere.",
+    )
+    fail(full, as_json=as_json)
+
+
+def _drop_output() -> None:
+    # What is left in the buffer can't be written, and the interpreter would complain of it at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

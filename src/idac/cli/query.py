@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,19 +17,23 @@ import click
 import pyarrow as pa
 
 from idac.cli.main import Options
-from idac.cli.output import Meter, print_json, print_table, progress
+from idac.cli.output import Meter, counted, pointing_into, print_json, print_table, progress
 from idac.core.errors import BadParameter, ResourceExhausted
 from idac.core.loading import Loaded
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.service import QueryRequest, QueryService, RunningQuery
 from idac.tables.formats import FORMATS, Format, find_format
+from idac.tables.model import Column
+from idac.tables.writers.text import cells
 from idac.wiring.build import open_archive, open_engine
 from idac.wiring.settings import DacSettings
 
 #: Rows printed on a terminal where neither a format nor a file is asked for.
 _ROWS_SHOWN = 50
 _A_DAY_S = 86_400.0
+#: Other endings that people give to files of these formats.
+_ENDINGS = {".xml": ".vot", ".votable": ".vot", ".fit": ".fits", ".parq": ".parquet"}
 
 
 @click.command("query")
@@ -50,12 +54,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Run the query ADQL; - reads it from standard input."""
-    text = sys.stdin.read() if adql == "-" else adql
+    text = read_query(adql)
     chosen = _format(format_name, output, as_json)
     to_terminal = output is None and format_name is None
     if to_terminal and not as_json and max_rows is None:
         max_rows = _ROWS_SHOWN
-    with local_service(options.load()) as service:
+    with pointing_into(text, as_json=as_json), local_service(options.load()) as service:
         request = QueryRequest(text, chosen, timeout_s, max_rows)
         running = service.run(request, LOCAL_ADMIN, query_id=secrets.token_hex(8))
         with _stopping(running):
@@ -65,6 +69,29 @@ def command(
                 _copy(running, sys.stdout.buffer, None)
             else:
                 _save(running, output, as_json)
+
+
+def read_query(adql: str) -> str:
+    """The text of a query given on the command line, or from standard input for ``-``."""
+    if adql != "-":
+        # A query has a blank in it, which the name of a file seldom has.
+        if " " not in adql and Path(adql).is_file():
+            raise BadParameter(
+                "This is the name of a file, not a query.",
+                value=adql,
+                allowed="the text of a query, or - to read it from standard input",
+                next_step=f"Read the query from the file: idac query - < {adql}",
+            )
+        return adql
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadParameter(
+            "The query is not UTF-8 text.",
+            value="standard input",
+            allowed="UTF-8",
+            next_step="Convert it to UTF-8.",
+        ) from None
 
 
 @contextmanager
@@ -82,11 +109,19 @@ def local_service(loaded: Loaded[DacSettings]) -> Iterator[QueryService]:
 
 def _format(name: str | None, output: Path | None, as_json: bool) -> Format:
     if name is not None:
-        return find_format(name)
+        try:
+            return find_format(name)
+        except BadParameter as error:
+            raise BadParameter(
+                error.what,
+                value=error.value,
+                allowed=error.allowed,
+                next_step="Give one of these with --format, or leave it out and name the file with --output.",
+            ) from None
     if output is None:
         return find_format("json" if as_json else "votable")
-    ending = output.suffix.lstrip(".").lower()
-    found = next((f for f in FORMATS.values() if f.extension == ending or f.name == ending), None)
+    ending = _ENDINGS.get(output.suffix.lower(), output.suffix.lower())
+    found = next((f for f in FORMATS.values() if f".{f.extension}" == ending), None)
     if found is None:
         raise BadParameter(
             "The ending of the output file names no format.",
@@ -114,26 +149,45 @@ def _stopping(running: RunningQuery) -> Iterator[None]:
 
 
 def _show(running: RunningQuery) -> None:
-    rows = [tuple(row.values()) for batch in running.batches() for row in batch.to_pylist()]
-    print_table([_heading(c.name, c.unit) for c in running.columns], [tuple(map(_shown, row)) for row in rows])
+    rows = [row for batch in running.batches() for row in _shown(running.columns, batch)]
+    print_table([_heading(c.name, c.unit) for c in running.columns], rows)
     cut = "; there are more, see --max-rows and --output" if running.overflowed else ""
-    click.echo(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}{cut}", err=True)
+    click.echo(f"{counted(len(rows), 'row')}{cut}", err=True)
 
 
 def _heading(name: str, unit: str | None) -> str:
     return f"{name} [{unit}]" if unit else name
 
 
-def _shown(value: object) -> object:
-    return f"{value:.10g}" if isinstance(value, float) else value
+def _shown(columns: Sequence[Column], batch: pa.RecordBatch) -> Iterator[tuple[str | None, ...]]:
+    """Values for people: doubles with the digits that one can compare by eye, all else as in a VOTable."""
+    texts = [
+        [None if value is None else f"{value:.12g}" for value in array.to_pylist()]
+        if column.type.datatype == "double" and column.type.arraysize is None
+        else cells(column, array).to_pylist()
+        for column, array in zip(columns, batch.columns, strict=True)
+    ]
+    return zip(*texts, strict=True)
 
 
 def _save(running: RunningQuery, output: Path, as_json: bool) -> None:
     """The whole result under its name, or nothing."""
+    if output.is_dir():
+        raise BadParameter(
+            "The output file can't be written.",
+            value=f"{output}: it is a folder",
+            allowed="a file",
+            next_step="Name a file in it.",
+        )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{output.name}-", dir=output.parent)
     except OSError as error:
-        raise BadParameter("The output file can't be written.", value=f"{output}: {error.strerror}") from None
+        raise BadParameter(
+            "The output file can't be written.",
+            value=f"{output}: {error.strerror}",
+            allowed="a file in a folder that exists and may be written to",
+            next_step="Make the folder, or name another file.",
+        ) from None
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file, progress("query") as meter:
@@ -148,7 +202,7 @@ def _save(running: RunningQuery, output: Path, as_json: bool) -> None:
         print_json({"file": str(output), "rows": rows, "format": running.format.name, "cut": running.overflowed})
         return
     cut = ", cut at the row limit (--max-rows)" if running.overflowed else ""
-    click.echo(f"{output}: {rows:,} rows, {running.format.description}{cut}", err=True)
+    click.echo(f"{output}: {counted(rows, 'row')}, {running.format.description}{cut}", err=True)
 
 
 def _copy(running: RunningQuery, file: BinaryIO, meter: Meter | None) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from idac import __version__
 from idac.catalogs.archive import Archive
 from idac.cli.main import Options
-from idac.cli.output import print_json
+from idac.cli.output import counted, print_json
 from idac.core.errors import Conflict
 from idac.core.loading import Loaded
 from idac.core.log import log_to
@@ -58,7 +58,10 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
         return
     centre = build_centre(loaded)
     config = uvicorn.Config(centre.app, **how)  # type: ignore[arg-type]
-    _Server(config, lambda: _announce(centre.archive, loaded, url, as_json)).run(sockets=[listener])
+    service = _Server(config, lambda: _announce(centre.archive, loaded, url, as_json))
+    service.run(sockets=[listener])
+    if not service.started:
+        raise RuntimeError("the application did not start; the log has the reason")
 
 
 class _Server(uvicorn.Server):
@@ -138,7 +141,7 @@ def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: 
     lines += [f"  Examples     {url}/api/tap/examples", f"  Cone search  {url}/api/scs/SCHEMA.TABLE", ""]
     if tables:
         shown = ", ".join(tables[:6]) + (f" and {len(tables) - 6} more" if len(tables) > 6 else "")
-        lines.append(f"{len(tables)} tables: {shown}")
+        lines.append(f"{counted(len(tables), 'table')}: {shown}")
     else:
         lines.append("No tables yet. Publish one with: idac catalog add TABLE --name SCHEMA.TABLE")
     click.echo("\n".join([*lines, "Stop with Ctrl-C."]))
