@@ -1,4 +1,4 @@
-.PHONY: help demo demo-archive test check docs clean
+.PHONY: help demo demo-archive test check fuzz docs clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,10 @@ check:  ## Lint and type-check only
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
+fuzz:  ## Ask the real engine many random queries (FUZZ_CASES=100000 FUZZ_SEED=1)
+	@scripts/setup-python.sh --dev
+	PYTHONPATH=tests .venv/bin/python fuzz/queries.py --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
+
 docs:  ## Build the documentation into site/
 	@scripts/setup-python.sh --dev
 	.venv/bin/mkdocs build --strict --quiet
@@ -35,3 +39,5 @@ clean:  ## Remove everything that was made here
 # Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway.
 TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
 TEST_WORKERS ?= 2
+FUZZ_CASES ?= 100000
+FUZZ_SEED ?= 1

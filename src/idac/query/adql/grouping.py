@@ -16,6 +16,14 @@ def check_grouping(scope: Scope, values: Iterable[exp.Expr], group: Sequence[exp
         _check(scope, value, keys)
 
 
+def has_aggregate(node: exp.Expr) -> bool:
+    """True where an aggregate of this query stands in *node*."""
+    if isinstance(node, exp.Query):
+        return False
+    function = node.meta.get("function")
+    return (function is not None and function.aggregate) or any(map(has_aggregate, node.iter_expressions()))
+
+
 def _check(scope: Scope, node: exp.Expr, keys: set[exp.Expr]) -> None:
     if node in keys or isinstance(node, exp.Query):
         return

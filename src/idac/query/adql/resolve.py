@@ -14,7 +14,7 @@ from idac.core.rights import RightsPolicy
 from idac.query.adql import geometry as g
 from idac.query.adql.expressions import Expressions
 from idac.query.adql.functions import Function
-from idac.query.adql.grouping import check_grouping
+from idac.query.adql.grouping import check_grouping, has_aggregate
 from idac.query.adql.hints import nearest
 from idac.query.adql.nodes import duplicate, implicitly, is_text, kind_of, quoted, table_alias, unit_of
 from idac.query.adql.parser import parse_adql
@@ -389,7 +389,7 @@ class _Select:
     def grouped(self, node: exp.Expr, items: Sequence[exp.Expr], columns: Sequence[Column]) -> exp.Expr:
         place = _ordinal(node, len(items), self.scope, "GROUP BY")
         if place is not None:
-            return duplicate(items[place])
+            return self.grouped_output(node, items[place])
         if isinstance(node, exp.Column) and not node.args.get("table"):
             try:
                 return self.without_aggregates("GROUP BY", node, condition=False)
@@ -397,8 +397,19 @@ class _Select:
                 place = _place_by_name(node.this, columns)
                 if place is None:
                     raise
-                return duplicate(items[place])
+                return self.grouped_output(node, items[place])
         return self.without_aggregates("GROUP BY", node, condition=False)
+
+    def grouped_output(self, node: exp.Expr, item: exp.Expr) -> exp.Expr:
+        """An output column that GROUP BY names by its place or its name."""
+        if has_aggregate(item):
+            raise self.scope.error(
+                "GROUP BY can't name a column that is an aggregate itself.",
+                node,
+                node.name,
+                next_step="Name the columns that the aggregates are to be of.",
+            )
+        return duplicate(item)
 
     def order_by(self, columns: Sequence[Column], items: Sequence[exp.Expr]) -> list[exp.Ordered]:
         order = self.node.args.get("order")

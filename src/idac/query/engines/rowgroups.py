@@ -68,7 +68,8 @@ class RowGroupReader:
         index, entries = storage.index, scan.entries
         assert entries is not None  # noqa: S101  only selective scans are read here
         wanted = list(columns)
-        if scan.ranges is not None and storage.healpix_column not in wanted:
+        # Where no column is asked for, the rows are counted by this one.
+        if (scan.ranges is not None or not wanted) and storage.healpix_column not in wanted:
             wanted.append(storage.healpix_column)
         read = self._read_kept if len(entries) <= _KEPT_UP_TO else self._read_anew
         pieces = []
@@ -76,7 +77,8 @@ class RowGroupReader:
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
             pieces += read(index.files[number], groups, wanted, storage.healpix_column, scan.ranges)
         if not pieces:
-            return arrow_schema(scan.use.entry.table.columns).empty_table().select(columns)
+            empty = arrow_schema(scan.use.entry.table.columns).empty_table()
+            return empty.select(columns) if columns else empty.select([0])
         table = pa.concat_tables(pieces, promote_options="permissive")
         return table.select(columns) if columns else table.select([0])
 

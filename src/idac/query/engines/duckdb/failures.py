@@ -64,6 +64,8 @@ def _exhausted(text: str, memory_bytes: int) -> ResourceExhausted:
 
 
 def _of_values(error: BaseException, text: str) -> BadQuery | None:
+    if isinstance(error, duckdb.NotImplementedException):
+        return _unsupported(text)
     if _MANY_ROWS.search(text):
         return BadQuery(
             "A sub-query that is used as a value gives more than one row.",
@@ -79,6 +81,25 @@ def _of_values(error: BaseException, text: str) -> BadQuery | None:
             next_step="Leave out the rows that cause it with WHERE, or work in DOUBLE PRECISION with CAST.",
         )
     return None
+
+
+def _unsupported(text: str) -> BadQuery:
+    """What ADQL has and DuckDB has not."""
+    if "join on subquery" in text:
+        return BadQuery(
+            "The ON of an outer join holds a sub-query, which this service can't answer.",
+            next_step="Filter one side in a sub-query of FROM, or move the condition to WHERE.",
+        )
+    if "correlated columns" in text:
+        return BadQuery(
+            "The ON of an outer join names a table that is neither of its two sides.",
+            next_step="A comma binds looser than JOIN; write JOIN … ON for every table.",
+        )
+    log.warning("DuckDB can't do a query that was let through: %s", text)
+    return BadQuery(
+        "This service can't answer a query of this form.",
+        next_step="Say it another way: a sub-query in FROM often helps. Please tell the operator.",
+    )
 
 
 def _unconvertible(text: str, wide: re.Match[str] | None) -> BadQuery:
