@@ -184,6 +184,20 @@ def test_limits_are_set_within_what_the_centre_allows(served: Served) -> None:
     assert http.get(f"{url}/destruction").text == "2026-01-01T00:00:00.000Z"
 
 
+def test_limits_may_come_with_the_job(served: Served) -> None:
+    url = create(served, PHASE="RUN", N="1", ExecutionDuration="88", destruction="2100-01-01T00:00:00Z")
+    job = finished(url)
+    assert job.findtext(f"{UWS}executionDuration") == "88"
+    destruction = job.findtext(f"{UWS}destruction") or ""
+    assert destruction < "2100-01-01T00:00:00.000Z"  # brought forward to the latest that this centre allows
+    assert [p.get("id") for p in job.iter(f"{UWS}parameter")] == ["N"]
+    wrong = http.post(served.url, data={"DESTRUCTION": "soon"})
+    assert (wrong.status_code, wrong.text) == (
+        400,
+        "UsageFault: DESTRUCTION is not a time. Given: soon. Allowed: ISO 8601 in UTC, such as 2026-11-23T20:00:00Z.\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("part", "data", "words"),
     [

@@ -15,7 +15,10 @@ from defusedxml.ElementTree import fromstring
 
 from archive_fixture import build_archive, star_table
 from idac.catalogs.archive import Archive
+from idac.catalogs.snapshot import CatalogSnapshot
 from idac.core.errors import ResourceExhausted
+from idac.query.examples import examples_of
+from idac.tables.model import INT, Column, Schema, Table
 from idac.web.settings import ServerSettings
 from services import http
 from services.scripted_engine import Script, ScriptedEngine
@@ -263,6 +266,33 @@ def test_every_example_is_a_query_that_may_run(centre: Centre) -> None:
     assert len(queries) == 3
     for query in queries:
         assert sync(centre, QUERY=query or "", MAXREC="0", RESPONSEFORMAT="csv").status_code == 200, query
+
+
+def test_each_example_has_a_link_that_runs_it(centre: Centre) -> None:
+    root = fromstring(http.get(f"{centre.tap}/examples").content)
+    links = [a.get("href") or "" for a in root.iter("{http://www.w3.org/1999/xhtml}a")]
+    assert len(links) == 3
+    for link in links:
+        answer = http.get(f"{centre.url}{link}")
+        assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/csv")
+
+
+def test_ids_of_examples_are_xml_names_and_no_two_alike() -> None:
+    columns = (Column("x", INT),)
+    tables = tuple(Table("2mass", name, columns) for name in ("a b", "a-b", "π", "Objects"))
+    snapshot = CatalogSnapshot("1", (Schema("2mass", tables),), {})
+    ids = [example.id for example in examples_of(snapshot)]
+    assert ids == [
+        *("table-2mass-a-b-first", "table-2mass-a-b-first-2", "table-2mass-first", "table-2mass-objects-first"),
+        "columns-by-ucd",
+    ]
+
+
+def test_an_address_with_a_slash_at_its_end_is_the_same_address(centre: Centre) -> None:
+    answer = http.post(f"{centre.tap}/sync/", data={"QUERY": "SELECT id FROM demo.stars", "FORMAT": "csv"})
+    assert answer.text.split() == ["id", "0", "1", "2"]
+    assert http.get(f"{centre.tap}/").status_code == 303
+    assert http.get(f"{centre.url}//").status_code == 404
 
 
 def test_the_base_address_leads_to_the_capabilities(centre: Centre) -> None:

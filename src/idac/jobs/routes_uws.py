@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from idac.web.parameters import Parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of
 
 #: UWS's own words in a request, which are no parameters of the job.
-_CONTROL = frozenset({"PHASE", "ACTION", "WAIT"})
+_CONTROL = frozenset({"PHASE", "ACTION", "WAIT", "DESTRUCTION", "EXECUTIONDURATION"})
 
 
 class JobKind(Protocol):
@@ -99,17 +100,22 @@ class UwsRoutes:
             run = parameters.choice("PHASE", ["RUN"]) is not None
             job_id = new_job_id()
             run_id = parameters.text("RUNID")
+            limits = _Limits.of(parameters)
             files = await self._in_thread(lambda: self._kind.take_files(job_id, parameters))
-            new = NewJob(self._kind.name, principal, _job_parameters(parameters), run_id, files)
-            await self._in_thread(lambda: self._create(new, job_id, run))
+            new = NewJob(self._kind.name, principal, _own_parameters(parameters), run_id, files)
+            await self._in_thread(lambda: self._create(new, job_id, limits, run))
         return self._see(request, job_id)
 
-    def _create(self, new: NewJob, job_id: str, run: bool) -> None:
+    def _create(self, new: NewJob, job_id: str, limits: _Limits, run: bool) -> None:
         try:
-            self._service.create(new, job_id=job_id, run=run)
+            job = self._service.create(new, job_id=job_id, run=run and not limits)
         except BaseException:
             self._service.results.delete_prefix(f"jobs/{job_id}/")
             raise
+        if limits:
+            limits.apply(self._service, job)
+            if run:
+                self._service.run(job)
 
     async def show(self, request: Request) -> Response:
         """GET the job; with WAIT, after its phase has changed or the time is over (UWS 1.1 section 2.2.1.1)."""
@@ -129,22 +135,17 @@ class UwsRoutes:
 
     async def _change(self, job: Job, parameters: Parameters) -> None:
         phase = parameters.choice("PHASE", ["RUN", "ABORT"])
-        duration = parameters.integer("EXECUTIONDURATION", maximum=2**31 - 1)
-        destruction = parameters.text("DESTRUCTION")
-        when = _time("DESTRUCTION", destruction) if destruction else None
+        limits = _Limits.of(parameters)
         rest = Parameters.of(_own_parameters(parameters), parameters.files)
         if rest.pairs:
             files = await self._in_thread(lambda: self._kind.take_files(job.id, rest))
             await self._in_thread(lambda: self._service.edit(job, rest.pairs, files))
-        if duration is not None:
-            await self._in_thread(lambda: self._service.set_execution_duration(job, duration))
-        if when is not None:
-            await self._in_thread(lambda: self._service.set_destruction(job, when))
+        await self._in_thread(lambda: limits.apply(self._service, job))
         if phase == "RUN":
             await self._in_thread(lambda: self._service.run(job))
         elif phase == "ABORT":
             await self._in_thread(lambda: self._service.abort(job))
-        elif not rest.pairs and duration is None and when is None:
+        elif not rest.pairs and not limits:
             raise BadParameter(
                 "The request changes nothing.",
                 allowed="PHASE=RUN|ABORT, ACTION=DELETE, DESTRUCTION, EXECUTIONDURATION, or parameters of the job",
@@ -235,13 +236,33 @@ class UwsRoutes:
         return Response(status_code=303, headers={"location": url})
 
 
-def _job_parameters(parameters: Parameters) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in parameters if name not in _CONTROL)
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """A job's time limit and destruction, as a request sets them: when it makes the job, or later."""
+
+    duration_s: int | None
+    destruction: datetime | None
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> _Limits:
+        when = parameters.text("DESTRUCTION")
+        return cls(
+            parameters.integer("EXECUTIONDURATION", maximum=2**31 - 1), _time("DESTRUCTION", when) if when else None
+        )
+
+    def __bool__(self) -> bool:
+        return self.duration_s is not None or self.destruction is not None
+
+    def apply(self, service: JobService, job: Job) -> None:
+        if self.duration_s is not None:
+            service.set_execution_duration(job, self.duration_s)
+        if self.destruction is not None:
+            service.set_destruction(job, self.destruction)
 
 
 def _own_parameters(parameters: Parameters) -> tuple[tuple[str, str], ...]:
-    set_apart = _CONTROL | {"DESTRUCTION", "EXECUTIONDURATION"}
-    return tuple((name, value) for name, value in parameters if name not in set_apart)
+    """The parameters that are the job's, without those that speak to UWS."""
+    return tuple((name, value) for name, value in parameters if name not in _CONTROL)
 
 
 def _phase(value: str) -> Phase:

@@ -7,10 +7,12 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from idac.catalogs.snapshot import CatalogSnapshot
 from idac.tables.model import Column, Table
 from idac.tables.names import adql_name, adql_table_name
+from idac.web.pages import xhtml_page
 from idac.web.vosi import Document
 
 _MAX_TABLES = 12
@@ -126,25 +128,22 @@ def _telling(table: Table, limit: int = 6) -> Sequence[Column]:
     return [*first, *principal][:limit]
 
 
-def examples_page(examples: Sequence[Example], title: str) -> Document:
-    """DALI-examples 1.1 section 2.3: well-formed XHTML with RDFa in the examples vocabulary."""
-    parts = "".join(_example_html(example) for example in examples)
-    page = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<html xmlns="http://www.w3.org/1999/xhtml" lang="en" xml:lang="en">\n'
-        f"<head><title>{html.escape(title)}</title><style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:52rem;"
-        "margin:2rem auto;padding:0 1rem}pre{background:#f3f4f6;padding:.8rem;overflow-x:auto}</style></head>\n"
-        f'<body><h1>{html.escape(title)}</h1>\n<div vocab="http://www.ivoa.net/rdf/examples#">\n{parts}</div></body>\n'
-        "</html>\n"
-    )
-    return Document(page.encode(), "application/xhtml+xml")
+def examples_page(examples: Sequence[Example], title: str, sync: str) -> Document:
+    """DALI-examples 1.1 section 2.3: well-formed XHTML with RDFa in the examples vocabulary.
+
+    *sync* is where a query is answered at once; each example has a link that runs it.
+    """
+    parts = "".join(_example_html(example, sync) for example in examples)
+    return xhtml_page(title, f'<div vocab="http://www.ivoa.net/rdf/examples#">\n{parts}</div>\n')
 
 
-def _example_html(example: Example) -> str:
+def _example_html(example: Example, sync: str) -> str:
     table = f'<p>Table: <code property="table">{html.escape(example.table)}</code></p>\n' if example.table else ""
+    run = f"{sync}?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'csv', 'MAXREC': '1000', 'QUERY': example.query})}"
     return (
         f'<div id="{html.escape(example.id)}" resource="#{html.escape(example.id)}" typeof="example">\n'
         f'<h2 property="name">{html.escape(example.name)}</h2>\n'
         f"<p>{html.escape(example.description)}</p>\n{table}"
-        f'<pre property="query">{html.escape(example.query)}</pre>\n</div>\n'
+        f'<pre property="query">{html.escape(example.query)}</pre>\n'
+        f'<p><a href="{html.escape(run)}">Run it, up to 1000 rows as CSV</a></p>\n</div>\n'
     )

@@ -164,7 +164,9 @@ class TapRoutes:
         return self._document(
             "examples",
             snapshot.generation,
-            lambda: examples_page(examples_of(snapshot, self._written()), f"{self._title}: examples"),
+            lambda: examples_page(
+                examples_of(snapshot, self._written()), f"{self._title}: examples", f"{self._path}/sync"
+            ),
         )
 
     def _document(self, name: str, generation: str, make: Callable[[], Document]) -> Document:

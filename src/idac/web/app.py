@@ -7,11 +7,24 @@ from contextlib import AbstractAsyncContextManager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from idac.web.faces import http_exception
 from idac.web.routes import Identify, PolicyRoute, identify_nobody
 
 type Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+class WithoutTrailingSlash:
+    """Answers ``/api/tap/`` as ``/api/tap``: people paste it so, and clients don't follow redirects of a POST."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)
 
 
 def build_app(
@@ -35,5 +48,6 @@ def build_app(
         # Only the first route of a path is asked for OPTIONS, and it must speak for all.
         route.guard.methods = frozenset().union(*(r.methods or () for r in routes if r.path == route.path))
     app.router.redirect_slashes = False
+    app.add_middleware(WithoutTrailingSlash)
     app.state.identify = identify
     return app

@@ -25,6 +25,7 @@ from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import Engine
 from idac.query.fetching import UriFetcher
 from idac.query.routes_cone import ConeRoutes
+from idac.query.routes_front import FrontRoutes
 from idac.query.routes_tap import TapRoutes
 from idac.query.service import QueryService
 from idac.query.tap_jobs import TapJobs
@@ -114,7 +115,8 @@ def _routes(
     service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake)
     uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web)
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
-    return [*tap.routes(), *ConeRoutes(queries, web).routes(), *health]
+    front = FrontRoutes(kept.archive, web, title=settings.centre.title)
+    return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 
 
 def _lifespan(kept: _Kept, workers: Workers | None, scratch: Path) -> Lifespan:

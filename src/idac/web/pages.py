@@ -1,0 +1,28 @@
+"""Pages for people, in one plain look: well-formed XHTML, so that programs can read them too."""
+
+from __future__ import annotations
+
+import html
+
+from idac.web.vosi import Document
+
+_STYLE = (
+    ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;"
+    "padding:0 1rem}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}code,pre{font:.9rem/1.45 ui-monospace,"
+    "monospace}pre{background:#8881;border:1px solid #8884;border-radius:.3rem;padding:.7rem;overflow-x:auto}"
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;"
+    "border-bottom:1px solid #8884}td.number,th+th+th{text-align:right;font-variant-numeric:tabular-nums}"
+    "dt{font-weight:600}dd{margin:0 0 .6rem}"
+)
+
+
+def xhtml_page(title: str, body: str) -> Document:
+    """A page with *title* as its heading over *body*, which is markup already."""
+    shown = html.escape(title)
+    page = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html>\n'
+        '<html xmlns="http://www.w3.org/1999/xhtml" lang="en" xml:lang="en">\n'
+        f'<head><title>{shown}</title><meta name="viewport" content="width=device-width"/>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{shown}</h1>\n{body}</body>\n</html>\n"
+    )
+    return Document(page.encode(), "application/xhtml+xml")
