@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,6 +255,53 @@ def test_a_writer_killed_half_way_leaves_the_old_object(tmp_path: Path) -> None:
         writer.wait()
     assert store.get("k") == b"old"
     assert keys(store) == ["k"]
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for name, age_s in (("a/.new-1", 100), ("a/b/.new-2", 100), ("c/.new-3", 1), ("c/kept", 100)):
+        path = tmp_path / "top" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_s,) * 2)
+    assert store.delete_unfinished("top", 50) == 2
+    assert store.delete_unfinished("top", -1) == 1
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["top", "top/c", "top/c/kept"]
+
+
+def test_a_folder_store_keeps_no_empty_folders(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for key in ("top/a/b/c", "top/a/d", "top/e/f/g"):
+        store.put_atomic(key, b"x")
+    store.delete("top/a/b/c")
+    store.delete_prefix("top/e/f")
+
+    def failing() -> Iterator[bytes]:
+        yield b"x"
+        raise RuntimeError("the source ends here")
+
+    with pytest.raises(RuntimeError, match="the source ends here"):
+        store.put_atomic("top/h/i", failing())
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["top", "top/a", "top/a/d"]
+
+
+def test_writers_and_those_who_clear_up_do_not_hinder_each_other(tmp_path: Path) -> None:
+    store, failures = FolderStore(tmp_path), []
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(300):
+                store.put_atomic(f"top/a/{number}", b"x")
+                store.delete(f"top/a/{number}")
+        except Exception as error:  # noqa: BLE001  whatever it is, the test shows it
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 def test_files_of_a_folder_store_are_readable_as_the_umask_says(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Buffer, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -84,6 +86,13 @@ class Store(Protocol):
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every object under the folder *prefix*; returns how many there were."""
+        ...
+
+    def delete_unfinished(self, prefix: str, older_than_s: float) -> int:
+        """Remove what writers that died left under the folder *prefix*; returns how many such files there were.
+
+        A writer whose file has not grown for *older_than_s* counts as dead. A bucket's own rule does this for S3.
+        """
         ...
 
     def open_input(self, key: str) -> BinaryIO:
@@ -187,9 +196,15 @@ def _local_errors(key: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise _missing(key) from None
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ResourceExhausted(
                 "The disk is full, so nothing was written.", next_step="Free some space, or tell the operator."
+            ) from error
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise StoreUnavailable(
+                "The store of this centre refuses access.",
+                value=error.strerror,
+                next_step="Tell the operator: the user who runs idac must be able to read and write it.",
             ) from error
         raise _unavailable() from error
 
@@ -217,8 +232,12 @@ class FolderStore:
 
     def put_atomic(self, key: str, source: bytes | Path | Iterable[bytes]) -> int:
         chunks = _Source(source)
-        with _source_errors(chunks), _local_errors(key), _new_file(self._path(key)) as file:
-            file.writelines(chunks)
+        try:
+            with _source_errors(chunks), _local_errors(key), _new_file(self._path(key)) as file:
+                file.writelines(chunks)
+        except BaseException:
+            self._remove_empty(self._path(key).parent)
+            raise
         return chunks.size
 
     def get(self, key: str) -> bytes:
@@ -260,12 +279,37 @@ class FolderStore:
                 self._path(key).unlink()
         except NotFound:
             return
+        self._remove_empty(self._path(key).parent)
 
     def delete_prefix(self, prefix: str) -> int:
         count = sum(1 for _ in self.list(prefix))
+        path = self._path(_checked_prefix(prefix))
         with _local_errors(prefix):
-            shutil.rmtree(self._path(_checked_prefix(prefix)), onexc=_unless_gone)
+            shutil.rmtree(path, onexc=_unless_gone)
+        self._remove_empty(path.parent)
         return count
+
+    def delete_unfinished(self, prefix: str, older_than_s: float) -> int:
+        oldest, count = time.time() - older_than_s, 0
+        for folder, _, files in os.walk(self.root / _checked_prefix(prefix), topdown=False):
+            untouched = False
+            with suppress(NotFound), _local_errors(prefix):
+                untouched = Path(folder).stat().st_mtime < oldest
+                for path in (Path(folder, name) for name in files if name.startswith(_TEMPORARY)):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+                        count += 1
+                        untouched = True
+            if untouched:
+                self._remove_empty(Path(folder))
+        return count
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove *folder* and those around it that hold nothing: objects alone make folders, as in S3."""
+        with suppress(OSError):
+            while folder.parent.is_relative_to(self.root) and folder.parent != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     def open_input(self, key: str) -> BinaryIO:
         with _local_errors(key):
@@ -297,11 +341,10 @@ def _unless_gone(_function: object, _path: str, error: BaseException) -> None:
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
     """A file that takes *target*'s name, in one step, when the block ends well, and is gone where it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's: its files are for their owner alone, and here the operator's umask says who else may read.
     path = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
     try:
-        with path.open("xb") as file:
+        with _opened(path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -310,6 +353,15 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
         path.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The new file, open for writing, in a folder that whoever clears up beside us may remove while it is empty."""
+    for _ in range(100):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return path.open("xb")
+    raise FileNotFoundError(path.name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -393,6 +445,9 @@ class S3BucketStore:
             with _remote_errors(prefix):
                 obstore.delete(self._store, keys)
         return len(keys)
+
+    def delete_unfinished(self, prefix: str, older_than_s: float) -> int:
+        return 0  # parts of uploads that were never completed are no objects; the bucket's lifecycle rule ends them
 
     def open_input(self, key: str) -> BinaryIO:
         return io.BufferedReader(_ObjectReader(self, key, self.head(key).size), READ_AHEAD_BYTES)

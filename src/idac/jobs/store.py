@@ -224,10 +224,14 @@ class JobStore:
             return {row.id: (row.attempt, row.execution_duration_s) for row in connection.execute(query)}
 
     def renew(self, worker: str, lease_s: float) -> None:
-        """Push the end of the lease of every job this worker holds."""
-        self._change(
-            (JOBS.c.worker == worker) & (JOBS.c.phase == Phase.EXECUTING), lease=self._ms() + int(lease_s * 1000)
-        )
+        """Push the end of the lease of every job this worker holds.
+
+        A lease that ends later than any given now can was given before the clock was set back: its worker gets one of
+        the present time, to renew or to lose.
+        """
+        now, length = self._ms(), int(lease_s * 1000)
+        self._change((JOBS.c.worker == worker) & (JOBS.c.phase == Phase.EXECUTING), lease=now + length)
+        self._change((JOBS.c.phase == Phase.EXECUTING) & (JOBS.c.lease > now + 2 * length), lease=now + length)
 
     def report(self, claim: Claim, progress: JobProgress) -> bool:
         return self._change(claim.holds(), progress=_json(progress))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from idac.core.errors import Cancelled, ResourceExhausted
+from idac.core.errors import Cancelled, ResourceExhausted, StoreUnavailable
 from idac.core.store import Store
 from idac.jobs.model import Job, JobError, JobProgress, JobResult, Phase
 from idac.jobs.settings import JobsSettings
@@ -23,6 +23,9 @@ from idac.jobs.sweeper import Sweeper
 from idac.web.faces import as_user_error
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two tries to write down how a job ended.
+_AGAIN_S = 0.5
 
 type StopReason = Literal["gone", "timeout", "shutdown"]
 
@@ -136,6 +139,7 @@ class Workers:
         if self._settings.workers and self._minder is None:
             self._minder = threading.Thread(target=self._mind, name="idac-jobs", daemon=True)
             self._minder.start()
+            self._sweeper.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Stop taking jobs, stop those in hand and give them back to the queue."""
@@ -150,6 +154,7 @@ class Workers:
         end = time.monotonic() + timeout_s
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
+        self._sweeper.stop(max(0.0, end - time.monotonic()))
 
     def wake(self) -> None:
         """Look for work now: a job was queued or ended in this process."""
@@ -159,7 +164,6 @@ class Workers:
         while not self._stopping.is_set():
             try:
                 self.tick()
-                self._sweeper.sweep_when_due()
             except Exception:
                 # A state database that is away for a while must not end the minding; leases cover the gap.
                 log.exception("the job minder could not reach the state database")
@@ -247,9 +251,22 @@ class Workers:
         result = JobResult(
             "result", key, produced.mime, f"result.{produced.extension}", counted.size, counted.sha256.hexdigest()
         )
-        if not self._jobs.complete(run.claim, [result]):
+        if not self._written(lambda: self._jobs.complete(run.claim, [result])):
             # The lease was lost meanwhile: another attempt owns the job, and this one's bytes are nobody's.
             self._results.delete(key)
+            return
+        for attempt in range(1, run.claim.attempt):  # what workers left that died while they wrote
+            self._results.delete_prefix(f"{run.job.folder}/{attempt}/")
+
+    def _written[T](self, write: Callable[[], T]) -> T:
+        """*write*'s answer, tried again for as long as the lease while the state database is away: the work is done."""
+        end = time.monotonic() + self._settings.lease_s
+        while True:
+            try:
+                return write()
+            except StoreUnavailable:
+                if time.monotonic() >= end or self._stopping.wait(_AGAIN_S):
+                    raise
 
     def _end_badly(self, run: Run, error: Exception) -> None:
         try:
@@ -265,11 +282,11 @@ class Workers:
             self._jobs.give_back(run.claim)
             return
         if run.stop_reason == "timeout":
-            self._jobs.fail(run.claim, _timeout_error(run.duration_s), Phase.ABORTED)
+            self._written(lambda: self._jobs.fail(run.claim, _timeout_error(run.duration_s), Phase.ABORTED))
             return
         shown = as_user_error(_storage_error(error), f"job {run.job.id}")
         transient = shown.status >= 500
-        self._jobs.fail(run.claim, JobError(shown.text, transient, shown.code))
+        self._written(lambda: self._jobs.fail(run.claim, JobError(shown.text, transient, shown.code)))
 
 
 def _timeout_error(duration_s: int) -> JobError:
