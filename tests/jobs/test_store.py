@@ -131,16 +131,6 @@ def test_a_worker_that_is_heard_of_keeps_its_job(jobs: JobStore, clock: Clock) -
         assert jobs.reclaim(3) == (0, 0)
 
 
-def test_a_lease_given_before_the_clock_was_set_back_ends_like_any_other(jobs: JobStore, clock: Clock) -> None:
-    add(jobs, "a")
-    claim(jobs, "dead")
-    clock.turn(-3600)
-    jobs.renew("alive", 30)
-    assert jobs.reclaim(3) == (0, 0)
-    clock.turn(31)
-    assert jobs.reclaim(3) == (1, 0)
-
-
 def test_a_job_that_kills_its_workers_ends_with_a_clear_error(jobs: JobStore, clock: Clock) -> None:
     add(jobs, "a")
     for _ in range(2):

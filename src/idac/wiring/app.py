@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.applications import Starlette
 
 from idac.catalogs.archive import Archive
 from idac.core.database import Database
 from idac.core.loading import Loaded
+from idac.core.scratch import Scratch, open_scratch
 from idac.core.store import Store
 from idac.jobs.model import Phase
 from idac.jobs.routes_uws import UwsRoutes
@@ -76,7 +74,8 @@ class _Jobs:
 def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     """One process's share of the centre, as ``parts`` says. Nothing is started before the application's lifespan."""
     settings = loaded.settings
-    scratch = Path(tempfile.mkdtemp(prefix="idac-"))
+    owned = open_scratch(None, "idac-up")
+    scratch = owned.path
     database = open_state(loaded)
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
@@ -84,9 +83,7 @@ def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
     web = WebContext(settings.server, scratch / "requests")
     jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web)
-    app = build_app(
-        _routes(settings, kept, queries, uploads, jobs, web), lifespan=_lifespan(kept, jobs.workers, scratch)
-    )
+    app = build_app(_routes(settings, kept, queries, uploads, jobs, web), lifespan=_lifespan(kept, jobs.workers, owned))
     return Centre(app, archive, queries)
 
 
@@ -119,7 +116,7 @@ def _routes(
     return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 
 
-def _lifespan(kept: _Kept, workers: Workers | None, scratch: Path) -> Lifespan:
+def _lifespan(kept: _Kept, workers: Workers | None, scratch: Scratch) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         if workers is not None:
@@ -132,6 +129,6 @@ def _lifespan(kept: _Kept, workers: Workers | None, scratch: Path) -> Lifespan:
                 workers.stop()
             kept.engine.close()
             kept.database.close()
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.close()
 
     return lifespan

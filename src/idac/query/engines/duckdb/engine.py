@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from idac.core.errors import Cancelled
+from idac.core.scratch import open_scratch
 from idac.core.store import S3BucketStore
 from idac.query.engines.base import Explanation, QueryLimits, QueryStream
 from idac.query.engines.direct import ReadyStream, direct_query
@@ -63,7 +64,9 @@ class DuckDBEngine:
         query in each place some milliseconds.
         """
         self.settings = settings
-        self._spill = (settings.spill or scratch) / f"engine-{id(self):x}"
+        # The caller clears its own scratch folder; a folder for spilling is shared by processes, and some of them die.
+        self._owned = open_scratch(settings.spill, "idac-engine") if settings.spill else None
+        self._spill = (self._owned.path if self._owned else scratch) / f"engine-{id(self):x}"
         self._scheduler = FairScheduler(
             {
                 # What needs no SQL engine ends in milliseconds, and waits for nothing that does.
@@ -209,3 +212,5 @@ class DuckDBEngine:
             for place in places:
                 place.close()
         shutil.rmtree(self._spill, ignore_errors=True)
+        if self._owned is not None:
+            self._owned.close()
