@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 import click
@@ -61,14 +60,30 @@ def command(
         max_rows = _ROWS_SHOWN
     with pointing_into(text, as_json=as_json), local_service(options.load()) as service:
         request = QueryRequest(text, chosen, timeout_s, max_rows)
-        running = service.run(request, LOCAL_ADMIN, query_id=secrets.token_hex(8))
-        with _stopping(running):
-            if to_terminal and not as_json:
-                _show(running)
-            elif output is None:
-                _copy(running, sys.stdout.buffer, None)
-            else:
-                _save(running, output, as_json)
+        query_id = secrets.token_hex(8)
+
+        def work() -> None:
+            with closing(service.run(request, LOCAL_ADMIN, query_id=query_id)) as running:
+                if to_terminal and not as_json:
+                    _show(running)
+                elif output is None:
+                    _copy(running, sys.stdout.buffer, None)
+                else:
+                    _save(running, output, as_json)
+
+        _interruptible(work, lambda: service.cancel(query_id))
+
+
+def _interruptible(work: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Do *work* in a thread of its own: this one would see Ctrl-C only when the engine lets go of it."""
+    with ThreadPoolExecutor(1, "query") as pool:
+        future = pool.submit(work)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            stop()
+            future.exception()  # its Cancelled, once everything is given back
+            raise
 
 
 def read_query(adql: str) -> str:
@@ -130,22 +145,6 @@ def _format(name: str | None, output: Path | None, as_json: bool) -> Format:
             next_step="Give the format with --format.",
         )
     return found
-
-
-@contextmanager
-def _stopping(running: RunningQuery) -> Iterator[None]:
-    """Ctrl-C stops the engine's work; whatever happens, everything is given back."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        running.cancel()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        running.close()
 
 
 def _show(running: RunningQuery) -> None:
