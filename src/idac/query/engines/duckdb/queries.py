@@ -9,13 +9,12 @@ a condition by hash only in an inner join; an outer one is made of an inner one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage
-from idac.core.errors import BadQuery
 from idac.query.engines.duckdb.expressions import ExpressionWriter
 from idac.query.engines.duckdb.python_functions import REGION_ORDER, match_order
 from idac.query.engines.duckdb.text import number, quoted, type_name
@@ -25,9 +24,9 @@ from idac.query.plan.matches import RegionMatch, SkyMatch, item_of
 from idac.query.plan.model import MatchPlan, Plan, SelectPlan
 from idac.query.plan.restrictions import is_sorted_position
 from idac.query.plan.sources import FromTree, Item, Joined, aliases_of, iter_joins, tables_of
-from idac.query.resolved import TableUse
 from idac.sky.healpix import MAX_ORDER
 from idac.sky.regions import Region
+from idac.tables.model import INT, DataType
 
 _SIDES = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "FULL JOIN"}
 _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
@@ -41,6 +40,14 @@ class _SameCell:
     join: Joined | None
     aliases: tuple[str, str]
     name: str
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The order of the cells of a match as SQL; *largest* are the greatest values of the terms of its radius."""
+
+    text: str
+    largest: tuple[str, ...] = ()
 
 
 @dataclass
@@ -149,12 +156,11 @@ class QueryWriter:
         return f"{self._expressions.sql(node.unalias())} AS {quoted(node.alias_or_name)}"
 
     def _key(self, node: exp.Expr) -> str:
-        """A key of GROUP BY or ORDER BY; a bare number would mean a column's place."""
+        """A key of GROUP BY or ORDER BY; a bare number would mean a column's place, and DuckDB refuses a bare text."""
         text = self._expressions.sql(node)
-        kind = node.meta.get("type")
-        if isinstance(p.bare(node), exp.Null):
-            return "CAST(NULL AS INTEGER)"
-        if not isinstance(p.bare(node), exp.Literal) or kind is None:
+        kind: DataType = node.meta.get("type") or INT
+        scalar = kind.arraysize is None or kind.datatype == "char"
+        if not scalar or any(isinstance(n, exp.Column | exp.Query | exp.Anonymous) for n in node.walk()):
             return text
         return f"CAST({text} AS {type_name(kind)})"
 
@@ -240,49 +246,62 @@ class QueryWriter:
 
     def _cells(self, source: _From, match: MatchPlan) -> tuple[str, str]:
         """The cells near a row of the exploded side, and the cell of a row of the other."""
+        order = self._cell_order(source, match)
+        return self._near_cells(match, order), self._key_cell(source, match, order.text)
+
+    def _cell_order(self, source: _From, match: MatchPlan) -> _Order:
         found = match.match
         if isinstance(found, RegionMatch):
-            shape = self._expressions.shapes.shape(found.outer.point)
-            return f"idac_region_cells({shape.text})", self._key_cell(source, match, str(REGION_ORDER))
+            return _Order(str(REGION_ORDER))
+        if found.radius_deg is not None:
+            return _Order(str(match_order(found.radius_deg)))
+        return self._row_order(source, found)
+
+    def _near_cells(self, match: MatchPlan, order: _Order) -> str:
+        found = match.match
+        if isinstance(found, RegionMatch):
+            return f"idac_region_cells({self._expressions.shapes.shape(found.outer.point).text})"
         ra, dec = self._expressions.shapes.point(found.place(match.exploded).point)
         if found.radius_deg is not None:
-            order, radius = str(match_order(found.radius_deg)), number(found.radius_deg)
+            radius = number(found.radius_deg)
         else:
-            order, radius = self._row_radius(source, match, found)
-        return f"idac_cells({ra}, {dec}, {radius}, {order})", self._key_cell(source, match, order)
+            pairs = zip(found.terms, order.largest, strict=True)
+            own = (self._expressions.sql(t) if tables_of(t) == {match.exploded} else most for t, most in pairs)
+            radius = f"({' + '.join(own)})"
+        return f"idac_cells({ra}, {dec}, {radius}, {order.text})"
 
     def _key_cell(self, source: _From, match: MatchPlan, order: str) -> str:
-        item = item_of(source.plan.tree, match.keyed)
-        found = match.match
-        point = found.inner.point if isinstance(found, RegionMatch) else found.place(match.keyed).point
-        if has_stored_cells(item, point):
-            assert item.use is not None  # noqa: S101  has_stored_cells has looked
-            storage = item.use.entry.storage
-            assert isinstance(storage, HatsStorage)  # noqa: S101
-            column = f"{quoted(match.keyed)}.{quoted(storage.healpix_column)}"
+        cell = stored_cell(source.plan, match)
+        if cell is not None:
             shift = str(2 * (MAX_ORDER - int(order))) if order.isdigit() else f"(2 * ({MAX_ORDER} - {order}))"
-            return f"({column} >> {shift})"
-        ra, dec = self._expressions.shapes.point(point)
+            return f"({self.column(match.keyed, cell)} >> {shift})"
+        ra, dec = self._expressions.shapes.point(_key_point(match))
         return f"idac_healpix({order}, {ra}, {dec})"
 
-    def _row_radius(self, source: _From, match: MatchPlan, found: SkyMatch) -> tuple[str, str]:
-        """Order and radius where the radius differs from row to row: the order suits the largest."""
-        largest, own = [], []
+    def _row_order(self, source: _From, found: SkyMatch) -> _Order:
+        """The order where the radius differs from row to row: it suits the largest."""
+        largest = []
         for term in found.terms:
             constant = constant_number(term)
             if constant is not None:
-                most = number(constant)
+                largest.append(number(constant))
             else:
                 (alias,) = tables_of(term)
-                item = item_of(source.plan.tree, alias)
-                value = self._expressions.sql(term)
-                most = f"(SELECT coalesce(max({value}), 0) FROM {self._rows(item)} AS {quoted(alias)})"
-            largest.append(most)
-            own.append(self._expressions.sql(term) if tables_of(term) == {match.exploded} else most)
+                largest.append(f"({self._largest(item_of(source.plan.tree, alias), term)})")
         name = self.new_name("r")
         total = " + ".join(f"CAST({v} AS DOUBLE)" for v in largest)
         source.common.append(f"{quoted(name)} AS MATERIALIZED (SELECT idac_match_order({total}) AS o)")
-        return f"(SELECT o FROM {quoted(name)})", f"({' + '.join(own)})"
+        return _Order(f"(SELECT o FROM {quoted(name)})", tuple(largest))
+
+    def _largest(self, item: Item, term: exp.Expr) -> str:
+        """The largest value of *term* among all rows of a source, as it stands for itself."""
+        moved = self._moved.pop(item.alias, None)
+        value, rows = self._expressions.sql(term), self._rows(item)
+        if moved is not None:
+            self._moved[item.alias] = moved
+        # NaN is larger than every number to DuckDB.
+        largest = f"coalesce(max(nullif(CAST({value} AS DOUBLE), 'nan'::DOUBLE)), 0)"
+        return f"SELECT {largest} FROM {rows} AS {quoted(item.alias)}"
 
     # -- matches in outer joins ----------------------------------------------------------------------------------------
 
@@ -328,7 +347,7 @@ class QueryWriter:
         tests = [f"{self.column(anchor, _ROW)} = {quoted(name)}.{quoted(_ROW)}", *map(self._expressions.sql, outer)]
         return f"{left} LEFT JOIN ({pairs}) AS {quoted(name)} ON {' AND '.join(tests)}"
 
-    def _moving(self, source: _From, tree: FromTree) -> Iterable[str]:
+    def _moving(self, source: _From, tree: FromTree) -> list[str]:
         """Every column of *tree* that the rest of the query uses, under a name that says whose it is."""
         own = aliases_of(tree)
         used = {(c.table, c.name) for c in source.plan.node.find_all(exp.Column) if c.table in own}
@@ -357,48 +376,67 @@ class QueryWriter:
         return self._tree(inner, pair)
 
     def _matched_full(self, source: _From, join: Joined, match: MatchPlan) -> str:
-        """FULL JOIN: the pairs as numbers of both sides, joined to each."""
-        first = match.exploded if match.exploded in aliases_of(join.left) else match.keyed
-        second = match.keyed if first == match.exploded else match.exploded
-        items = item_of(join.left, first), item_of(join.right, second)
-        strangers = [c for c in join.conditions if tables_of(c) - {first, second}]
-        if strangers:
-            raise BadQuery(
-                "A FULL JOIN by position may use the two tables that it matches, and no third.",
-                next_step="Put the other conditions into a sub-query, or join in two steps.",
-            )
-        for item in items:
-            self._numbered(source, item)
-        moved = {alias: self._moved.pop(alias) for alias in (first, second) if alias in self._moved}
-        columns = [f"{quoted(a)}.{quoted(_ROW)} AS {quoted(side)}" for a, side in ((first, "l"), (second, "r"))]
-        tables = self._pairs(source, match, items[0], items[1], join.conditions)
-        pairs = f"SELECT {', '.join(columns)} FROM {tables}"
-        self._moved |= moved
-        name = self.new_name("p")
-        left, right = self._operand(source, join.left), self._operand(source, join.right)
+        """FULL JOIN: both sides with their rows numbered, the pairs as two numbers, and each joined to them."""
+        order, cell = self._cell_order(source, match), self.new_name("c")
+        # The one cell of a row may be added before rows are numbered; many would make many rows of one.
+        source.added.setdefault(match.keyed, []).append((self._key_cell(source, match, order.text), cell))
+        left, right = self._numbered_side(source, join.left), self._numbered_side(source, join.right)
+        first, second = self.new_name("l"), self.new_name("r")
+        sides = dict.fromkeys(aliases_of(join.left), first) | dict.fromkeys(aliases_of(join.right), second)
+        self._moved |= sides
+        found = {
+            sides[match.exploded]: f"UNNEST({self._near_cells(match, order)})",
+            sides[match.keyed]: self.column(match.keyed, cell),
+        }
+        tables = " JOIN ".join(
+            f"(SELECT *, {found[alias]} AS c FROM {quoted(rows)} AS {quoted(alias)}) AS {quoted(alias)}"
+            for alias, rows in ((first, left), (second, right))
+        )
+        tests = [*map(self._expressions.sql, join.conditions), f"{quoted(first)}.c = {quoted(second)}.c"]
+        pairs = (
+            f"SELECT {quoted(first)}.{quoted(_ROW)} AS l, {quoted(second)}.{quoted(_ROW)} AS r "
+            f"FROM {tables} ON {' AND '.join(tests)}"
+        )
+        self._moved |= dict.fromkeys(aliases_of(join.left), left) | dict.fromkeys(aliases_of(join.right), right)
+        name = quoted(self.new_name("p"))
         return (
-            f"({left} LEFT JOIN ({pairs}) AS {quoted(name)} ON {self.column(first, _ROW)} = {quoted(name)}.l) "
-            f"FULL JOIN {right} ON {quoted(name)}.r = {self.column(second, _ROW)}"
+            f"({quoted(left)} LEFT JOIN ({pairs}) AS {name} ON {quoted(left)}.{quoted(_ROW)} = {name}.l) "
+            f"FULL JOIN {quoted(right)} ON {name}.r = {quoted(right)}.{quoted(_ROW)}"
         )
 
+    def _numbered_side(self, source: _From, tree: FromTree) -> str:
+        """The name of a table made of all that *tree* yields and the query uses of it, with a number for each row."""
+        text = self._tree(source, tree)
+        columns = self._moving(source, tree)
+        name = self.new_name("f")
+        listed = ", ".join([*columns, f"row_number() OVER () AS {quoted(_ROW)}"])
+        source.common.append(f"{quoted(name)} AS MATERIALIZED (SELECT {listed} FROM {text})")
+        return name
 
-def has_stored_cells(item: Item, point: exp.Expr) -> bool:
-    """True where the cell of this position is a column of the table's files."""
-    position = p.plain_position(p.bare(point))
-    return item.use is not None and position is not None and is_sorted_position(item.use, *position[1:])
+
+def _key_point(match: MatchPlan) -> exp.Expr:
+    """The position by whose cell the rows of the keyed source are looked up."""
+    found = match.match
+    return found.inner.point if isinstance(found, RegionMatch) else found.place(match.keyed).point
+
+
+def stored_cell(plan: SelectPlan, match: MatchPlan) -> str | None:
+    """The column of the keyed table's files that holds the cell of its position; None where none does."""
+    use, position = item_of(plan.tree, match.keyed).use, p.plain_position(p.bare(_key_point(match)))
+    if use is None or position is None or not is_sorted_position(use, *position[1:]):
+        return None
+    storage = use.entry.storage
+    return storage.healpix_column if isinstance(storage, HatsStorage) else None
 
 
 def uses_stored_cells(plan: Plan) -> frozenset[str]:
     """Aliases of tables whose stored index the query's matches read."""
-    found: set[str] = set()
-    for select in plan.selects.values():
-        for match in select.matches:
-            item = item_of(select.tree, match.keyed)
-            kind = match.match
-            point = kind.inner.point if isinstance(kind, RegionMatch) else kind.place(match.keyed).point
-            if has_stored_cells(item, point):
-                found.add(match.keyed)
-    return frozenset(found)
+    return frozenset(
+        match.keyed
+        for select in plan.selects.values()
+        for match in select.matches
+        if stored_cell(select, match) is not None
+    )
 
 
 def _with(common: Sequence[str]) -> str:
@@ -415,6 +453,3 @@ def _limits(node: exp.Expr, limit: int | None) -> str:
     text = f" LIMIT {wanted}" if wanted is not None else ""
     offset = node.args.get("offset")
     return f"{text} OFFSET {offset.expression.name}" if offset is not None else text
-
-
-__all__ = ["QueryWriter", "TableUse", "has_stored_cells", "uses_stored_cells"]
