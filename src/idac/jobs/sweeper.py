@@ -95,7 +95,7 @@ class Sweeper:
             newest[job_id] = max(item.modified, newest.get(job_id, item.modified))
         oldest = self._jobs.now() - timedelta(seconds=STRAY_S)
         removed = 0
-        for ids in batched((i for i, modified in newest.items() if modified < oldest), _BATCH, strict=False):
+        for ids in batched((i for i, modified in newest.items() if modified < oldest), _BATCH):
             known = self._jobs.phases(ids)
             for job_id in ids:
                 if job_id not in known:

@@ -161,3 +161,17 @@ def _list_type(kind: pa.DataType, name: str) -> DataType:
             next_step="Flatten the column before publishing the table.",
         )
     return DataType(element.datatype, f"{element.arraysize}x{size}")
+
+
+def row_width(schema: pa.Schema) -> int:
+    """Bytes that a row takes in memory, taking text and lists of unknown length for 24; at least 1."""
+    return max(1, sum(_width(field.type) for field in schema))
+
+
+def _width(kind: pa.DataType) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    try:
+        return max(int(kind.bit_width) // 8, 1)
+    except ValueError:
+        return 24

@@ -209,3 +209,14 @@ def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> No
     assert found.column("cell").to_pylist() == [50, 51, 60, 149]
     unordered = RowGroup(pa.table({"cell": [3, 1, 2]})).with_cells("cell")
     assert unordered.within(np.array([[0, 2]])) is None
+
+
+def test_rows_that_fill_the_memory_are_left_to_the_engine_which_is_held_to_its_share(tmp_path: Path) -> None:
+    stars = star_table(2_000)
+    spectra = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2_000 * 4_096)), 4_096)
+    archive = build_archive(tmp_path, {"demo.wide": stars.append_column("spectrum", spectra)})
+    with duckdb_engine(tmp_path) as engine:
+        both = Both(archive, engine)
+        whole_sky = "FROM demo.wide WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180))"
+        assert both.is_direct(f"SELECT id {whole_sky}")
+        assert not both.is_direct(f"SELECT id, spectrum {whole_sky}")

@@ -18,13 +18,18 @@ from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import QueryLimits, QueryStream
 from idac.query.engines.duckdb.engine import DuckDBEngine
 from idac.query.engines.duckdb.settings import DuckDBSettings
-from idac.query.engines.spool import Abandoned, BatchSpool
+from idac.query.engines.duckdb.stream import batch_rows
+from idac.query.engines.spool import Abandoned, BatchSpool, Budget
 from services.tap_centre import OPEN_TO_ALL
 from services.waiting import until
 
 ROWS = 10_000
 BATCH = pa.record_batch({"n": np.arange(ROWS), "text": [f"é {i}" if i % 3 else None for i in range(ROWS)]})
 SIZE = BATCH.nbytes
+
+
+def plenty() -> Budget:
+    return Budget(1 << 40, 1 << 40)
 
 
 def write_all(spool: BatchSpool, count: int) -> threading.Thread:
@@ -41,7 +46,7 @@ def write_all(spool: BatchSpool, count: int) -> threading.Thread:
 
 
 def test_rows_come_in_order_whether_they_were_in_memory_or_on_disk(tmp_path: Path) -> None:
-    spool = BatchSpool(BATCH.schema, tmp_path, 2 * SIZE, 1 << 30, lambda: True)
+    spool = BatchSpool(BATCH.schema, tmp_path, 2 * SIZE, 1 << 30, lambda: True, plenty())
     thread = write_all(spool, 9)
     thread.join()
     assert spool.on_disk > 5 * ROWS * 8
@@ -53,7 +58,7 @@ def test_rows_come_in_order_whether_they_were_in_memory_or_on_disk(tmp_path: Pat
 
 
 def test_a_writer_waits_for_its_reader_while_nobody_waits_for_the_writer(tmp_path: Path) -> None:
-    spool = BatchSpool(BATCH.schema, tmp_path, 2 * SIZE, 1 << 30, lambda: False)
+    spool = BatchSpool(BATCH.schema, tmp_path, 2 * SIZE, 1 << 30, lambda: False, plenty())
     thread = write_all(spool, 9)
     until(lambda: spool.blocked_s > 0)
     assert thread.is_alive()
@@ -63,7 +68,7 @@ def test_a_writer_waits_for_its_reader_while_nobody_waits_for_the_writer(tmp_pat
 
 
 def test_disk_is_bounded_too(tmp_path: Path) -> None:
-    spool = BatchSpool(BATCH.schema, tmp_path, SIZE, 3 * SIZE, lambda: True)
+    spool = BatchSpool(BATCH.schema, tmp_path, SIZE, 3 * SIZE, lambda: True, plenty())
     thread = write_all(spool, 20)
     until(lambda: spool.blocked_s > 0)
     assert spool.on_disk < 4 * SIZE
@@ -75,7 +80,7 @@ def test_disk_is_bounded_too(tmp_path: Path) -> None:
 def test_without_a_place_on_disk_the_reader_sets_the_pace(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
-    spool = BatchSpool(BATCH.schema, blocked, SIZE, 1 << 30, lambda: True)
+    spool = BatchSpool(BATCH.schema, blocked, SIZE, 1 << 30, lambda: True, plenty())
     thread = write_all(spool, 5)
     assert sum(b.num_rows for b in spool) == 5 * ROWS
     thread.join()
@@ -83,7 +88,7 @@ def test_without_a_place_on_disk_the_reader_sets_the_pace(tmp_path: Path) -> Non
 
 
 def test_a_writer_learns_that_its_reader_has_gone(tmp_path: Path) -> None:
-    spool = BatchSpool(BATCH.schema, tmp_path, SIZE, 0, lambda: True)
+    spool = BatchSpool(BATCH.schema, tmp_path, SIZE, 0, lambda: True, plenty())
     spool.put(BATCH)
     outcome: list[BaseException] = []
 
@@ -103,13 +108,28 @@ def test_a_writer_learns_that_its_reader_has_gone(tmp_path: Path) -> None:
 
 
 def test_an_error_comes_after_the_rows_before_it(tmp_path: Path) -> None:
-    spool = BatchSpool(BATCH.schema, tmp_path, 10 * SIZE, 0, lambda: False)
+    spool = BatchSpool(BATCH.schema, tmp_path, 10 * SIZE, 0, lambda: False, plenty())
     spool.put(BATCH)
     spool.end(ValueError("broken"))
     rows = iter(spool)
     assert next(rows).num_rows == ROWS
     with pytest.raises(ValueError, match="broken"):
         next(rows)
+
+
+def test_many_slow_readers_together_hold_no_more_than_their_share(tmp_path: Path) -> None:
+    budget = Budget(3 * SIZE, 1 << 30)
+    spools = [BatchSpool(BATCH.schema, tmp_path, 4 * SIZE, 1 << 30, lambda: True, budget) for _ in range(6)]
+    for thread in [write_all(spool, 5) for spool in spools]:
+        thread.join()
+    # One batch each, with which every answer can go on, whatever there is.
+    assert budget.memory_left >= -len(spools) * SIZE
+    for spool in spools[:3]:
+        assert sum(b.num_rows for b in spool) == 5 * ROWS
+    for spool in spools:
+        spool.abandon()
+    assert budget.memory_left == 3 * SIZE
+    assert budget.take_disk(1 << 30), "all of the disk is free again"
 
 
 # -- in the engine -----------------------------------------------------------------------------------------------------
@@ -170,3 +190,23 @@ def test_a_query_stopped_while_its_reader_sleeps_gives_its_place_back(engine: Du
         list(rows)
     after = start(engine, archive, LARGE, "after")
     after.close()
+
+
+def test_what_waited_for_readers_is_given_back_however_they_end(engine: DuckDBEngine, archive: Archive) -> None:
+    whole = engine._budget.memory_left
+    streams = [start(engine, archive, LARGE, "half read"), start(engine, archive, "SELECT id FROM demo.stars", "all")]
+    next(iter(streams[0]))
+    assert sum(b.num_rows for b in streams[1]) == 3_000
+    unread = start(engine, archive, "SELECT * FROM demo.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1)) = 1", "c")
+    assert engine._budget.memory_left < whole
+    for stream in (*streams, unread):
+        stream.close()
+        stream.close()
+    assert engine._budget.memory_left == whole
+    assert engine._budget.take_disk(1 << 36), "nothing on disk is booked any more"
+    engine._budget.give_disk(1 << 36)
+
+
+def test_wide_rows_come_in_small_batches() -> None:
+    narrow, wide = (pa.schema([(f"c{i}", pa.float64()) for i in range(n)]) for n in (2, 1_300))
+    assert (batch_rows(narrow), batch_rows(wide)) == (65_536, 2_048)

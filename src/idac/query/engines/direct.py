@@ -23,10 +23,12 @@ from idac.query.adql import geometry as g
 from idac.query.engines.base import Progress
 from idac.query.engines.conversion import Converter
 from idac.query.engines.rowgroups import RowGroupReader
+from idac.query.engines.spool import Budget
 from idac.query.plan import predicates as p
 from idac.query.plan.constants import constant_number, constant_point, constant_region
 from idac.query.plan.model import Plan, Scan
 from idac.sky.vectors import half_angle_sin2
+from idac.tables.arrow import arrow_schema, row_width
 from idac.tables.model import Column, DataType
 
 type Mask = npt.NDArray[np.bool_]
@@ -36,6 +38,9 @@ type Test = Callable[[pa.Table], Mask]
 BATCH_ROWS = 65_536
 #: Row groups beyond which an engine, which reads them on many threads, is the faster.
 _MOST_ROW_GROUPS = 32
+#: Bytes of their columns in memory beyond which the engine answers, which is held to its share: row groups of a wide
+#: table, or of one that others wrote, may be of any size.
+_MOST_BYTES = 48 * 2**20
 _COMPARE: dict[type[exp.Expr], Callable[[pa.ChunkedArray, pa.Scalar], pa.ChunkedArray]] = {
     exp.EQ: pc.equal,
     exp.NEQ: pc.not_equal,
@@ -78,6 +83,8 @@ def direct_query(plan: Plan, reader: RowGroupReader) -> DirectQuery | None:
         return None
     if scan.entries is None or len(scan.entries) > _MOST_ROW_GROUPS or not reader.can_read(storage.index.files):
         return None
+    if scan.rows * _width(scan) > _MOST_BYTES:
+        return None
     values = [e.unalias() for e in node.expressions]
     if not all(isinstance(v, exp.Column) for v in values):
         return None
@@ -89,6 +96,13 @@ def direct_query(plan: Plan, reader: RowGroupReader) -> DirectQuery | None:
     return DirectQuery(
         scan, tuple(v.name for v in values), known, int(limit.expression.name) if limit is not None else None
     )
+
+
+def _width(scan: Scan) -> int:
+    """Bytes that a row of the scan takes in memory."""
+    table = scan.use.entry.table
+    wanted = set(scan.columns)
+    return 8 + row_width(arrow_schema([c for c in table.columns if c.name in wanted]))
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------
@@ -215,12 +229,15 @@ def _doubles(rows: pa.Table, name: str) -> npt.NDArray[np.float64]:
 class ReadyStream:
     """An answer that is here in full (see ``engines.base.QueryStream``)."""
 
-    def __init__(self, columns: tuple[Column, ...], table: pa.Table, max_rows: int) -> None:
+    def __init__(self, columns: tuple[Column, ...], table: pa.Table, max_rows: int, budget: Budget) -> None:
+        """*budget* is for the rows of all queries together that wait for their readers."""
         self.columns = columns
         self.overflowed = table.num_rows > max_rows
         self._batches = _batches(columns, table.slice(0, max_rows))
         self._rows = min(table.num_rows, max_rows)
         self._stopped = False
+        self._budget, self._booked = budget, sum(b.nbytes for b in self._batches)
+        budget.take_memory(self._booked, whatever_is_left=True)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
@@ -236,6 +253,8 @@ class ReadyStream:
 
     def close(self) -> None:
         self._batches = []
+        booked, self._booked = self._booked, 0
+        self._budget.give_memory(booked)
 
 
 def _batches(columns: Sequence[Column], table: pa.Table) -> list[pa.RecordBatch]:

@@ -30,6 +30,44 @@ class Abandoned(Exception):
     """The reader has gone; there is nothing to write for."""
 
 
+class Budget:
+    """Bytes that the waiting rows of all answers together may take, in memory and on disk. Thread-safe.
+
+    Each client may be slow; that there are many of them must cost no more than this.
+    """
+
+    def __init__(self, memory_bytes: int, disk_bytes: int) -> None:
+        self._lock = threading.Lock()
+        self._memory_left, self._disk_left = memory_bytes, disk_bytes
+
+    @property
+    def memory_left(self) -> int:
+        return self._memory_left
+
+    def take_memory(self, size: int, *, whatever_is_left: bool = False) -> bool:
+        """Book *size* bytes; False where there is no room, unless the caller can't do without."""
+        with self._lock:
+            if size > self._memory_left and not whatever_is_left:
+                return False
+            self._memory_left -= size
+            return True
+
+    def give_memory(self, size: int) -> None:
+        with self._lock:
+            self._memory_left += size
+
+    def take_disk(self, size: int) -> bool:
+        with self._lock:
+            if size > self._disk_left:
+                return False
+            self._disk_left -= size
+            return True
+
+    def give_disk(self, size: int) -> None:
+        with self._lock:
+            self._disk_left += size
+
+
 @dataclass(frozen=True)
 class _OnDisk:
     """A batch in the file."""
@@ -41,15 +79,23 @@ class _OnDisk:
 class BatchSpool:
     """One writer, one reader. Up to *memory_bytes* wait in memory, and *disk_bytes* in a file in *folder*.
 
-    The writer waits where memory is full, unless *hurry* says that somebody needs what the writer holds.
+    The writer waits where memory is full, unless *hurry* says that somebody needs what the writer holds. *shared*
+    bounds all spools together; one that holds nothing may always take one batch, so that every answer goes on.
     """
 
     def __init__(
-        self, schema: pa.Schema, folder: Path, memory_bytes: int, disk_bytes: int, hurry: Callable[[], bool]
+        self,
+        schema: pa.Schema,
+        folder: Path,
+        memory_bytes: int,
+        disk_bytes: int,
+        hurry: Callable[[], bool],
+        shared: Budget,
     ) -> None:
-        self._schema, self._folder, self._hurry = schema, folder, hurry
+        self._schema, self._folder, self._hurry, self._shared = schema, folder, hurry, shared
         self._memory_left, self._disk_left = memory_bytes, disk_bytes
         self._memory_bytes = memory_bytes
+        self._disk_booked = 0
         self._changed = threading.Condition()
         self._items: deque[pa.RecordBatch | _OnDisk] = deque()
         self._file: BinaryIO | None = None
@@ -73,23 +119,24 @@ class BatchSpool:
     def put(self, batch: pa.RecordBatch) -> None:
         """Add a batch; waits for room. Raises Abandoned once the reader has gone."""
         size = int(batch.nbytes)
-        if self._room_in_memory(size):
-            with self._changed:
-                self._items.append(batch)
-                self._memory_left -= size
-                self._changed.notify_all()
-        else:
+        if not self._is_kept(batch, size):
             self._spill(batch, size)
 
-    def _room_in_memory(self, size: int) -> bool:
-        """True once *size* bytes fit into memory, False where they shall go to disk."""
+    def _is_kept(self, batch: pa.RecordBatch, size: int) -> bool:
+        """True once the batch waits in memory, False where it shall go to disk."""
         with self._changed:
             while True:
                 if self._abandoned:
                     raise Abandoned
-                if size <= self._memory_left or self._memory_left == self._memory_bytes:
+                empty = self._memory_left == self._memory_bytes
+                if (size <= self._memory_left or empty) and self._shared.take_memory(size, whatever_is_left=empty):
+                    self._memory_left -= size
+                    self._items.append(batch)
+                    self._changed.notify_all()
                     return True
-                if self._disk_left >= size and self._hurry():
+                if self._disk_left >= size and self._hurry() and self._shared.take_disk(size):
+                    self._disk_left -= size
+                    self._disk_booked += size
                     return False
                 begun = time.monotonic()
                 self._changed.wait(_LOOK_S)
@@ -116,7 +163,6 @@ class BatchSpool:
         with self._changed:
             self._items.append(_OnDisk(self._written, data.size))
             self._written += data.size
-            self._disk_left -= size
             self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -141,9 +187,13 @@ class BatchSpool:
                 return None
             item = self._items.popleft()
             if isinstance(item, pa.RecordBatch):
-                self._memory_left += int(item.nbytes)
+                self._forget_memory(int(item.nbytes))
                 self._changed.notify_all()
             return item
+
+    def _forget_memory(self, size: int) -> None:
+        self._memory_left += size
+        self._shared.give_memory(size)
 
     def _read(self, item: _OnDisk) -> pa.RecordBatch:
         with self._changed:
@@ -157,9 +207,12 @@ class BatchSpool:
         """The reader has gone: let the writer know, and forget everything."""
         with self._changed:
             self._abandoned = True
+            self._forget_memory(self._memory_bytes - self._memory_left)
             self._items.clear()
             file, self._file = self._file, None
+            disk, self._disk_booked = self._disk_booked, 0
             self._changed.notify_all()
         if file is not None:
             with suppress(OSError):
                 file.close()
+        self._shared.give_disk(disk)

@@ -22,6 +22,7 @@ from idac.query.engines.duckdb.scans import Sources, make_source
 from idac.query.engines.duckdb.settings import DuckDBSettings
 from idac.query.engines.duckdb.stream import DuckDBStream
 from idac.query.engines.rowgroups import RowGroupReader
+from idac.query.engines.spool import Budget
 from idac.query.plan.model import Plan
 from idac.query.plan.planning import plan_query
 from idac.query.plan.work import pairs_to_test
@@ -37,6 +38,8 @@ _MOST_READ_AHEAD = 64 * 2**20
 _PAIRS_A_ROW = 10
 #: Part of the memory that interactive places share.
 _INTERACTIVE_SHARE = 0.25
+#: Part of the memory, beyond that of places, for rows that wait for slow readers.
+_WAITING_SHARE = 0.125
 
 
 @dataclass
@@ -79,6 +82,7 @@ class DuckDBEngine:
         )
         self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30))
         self._watchdog = Watchdog()
+        self._budget = Budget(int(settings.memory_gib * 2**30 * _WAITING_SHARE), int(settings.spill_gib * 2**30))
         access = Access(tuple(r.rstrip("/") for r in readable), tuple(stores))
         self._places = {
             lane: [Place(share, access, self._spill / f"{lane}-{i}") for i in range(count)]
@@ -108,13 +112,15 @@ class DuckDBEngine:
         try:
             plan = plan_query(query, self._reader, limits.max_rows)
             lane = self.lane(plan)
-            direct = direct_query(plan, self._reader) if lane == "interactive" else None
+            direct = (
+                direct_query(plan, self._reader) if lane == "interactive" and self._budget.memory_left > 0 else None
+            )
             place = self._scheduler.acquire(
                 "direct" if direct else lane, owner, query_id, limits.timeout_s, lambda: here.cancelled
             )
             if direct is not None:
                 with place:
-                    answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows)
+                    answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows, self._budget)
                 self._leave(query_id, here)
                 if here.cancelled:
                     raise Cancelled("The query was stopped.")
@@ -132,7 +138,9 @@ class DuckDBEngine:
 
         left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
         database = self._places[lane][place.number]
-        stream = DuckDBStream(query.columns, limits.max_rows, left, database, self._watchdog, release, wanted)
+        stream = DuckDBStream(
+            query.columns, limits.max_rows, left, database, self._watchdog, release, wanted, self._budget
+        )
         here.stream = stream
         if here.cancelled:
             stream.close()

@@ -14,17 +14,26 @@ from idac.query.engines.base import Progress
 from idac.query.engines.conversion import Converter
 from idac.query.engines.duckdb.failures import as_user_error
 from idac.query.engines.duckdb.place import Place, only_select
-from idac.query.engines.spool import Abandoned, BatchSpool
+from idac.query.engines.spool import Abandoned, BatchSpool, Budget
 from idac.query.scheduler import Watchdog
+from idac.tables.arrow import row_width
 from idac.tables.model import Column
 
-BATCH_ROWS = 65_536
+#: Rows of a batch, and its bytes where rows are wide: 65 536 rows of 1 300 columns would be 680 MB.
+_BATCH_ROWS = 65_536
+_BATCH_BYTES = 8 * 2**20
+_FEWEST_ROWS = 2_048
 #: A small answer is taken whole at once, so that a slow client keeps no place from others.
 _TAKEN_AT_ONCE_BYTES = 8 * 2**20
 #: What else of a larger one waits in memory for its reader.
 _AHEAD_BYTES = 32 * 2**20
 #: Seconds between interrupts of a query that was told to stop and has not: one may come before it has begun.
 _AGAIN_S = 0.1
+
+
+def batch_rows(schema: pa.Schema) -> int:
+    """Rows that a batch of *schema* may have."""
+    return max(_FEWEST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // row_width(schema)))
 
 
 class DuckDBStream:
@@ -39,8 +48,12 @@ class DuckDBStream:
         watchdog: Watchdog,
         release: Callable[[], None],
         wanted: Callable[[], bool],
+        budget: Budget,
     ) -> None:
-        """*wanted* tells whether others wait for the place: then rows go to disk, at the engine's pace."""
+        """*wanted* tells whether others wait for the place: then rows go to disk, at the engine's pace.
+
+        *budget* is for the rows of all queries together that wait for their readers.
+        """
         self.columns = columns
         self.overflowed = False
         self._max_rows, self._timeout_s = max_rows, timeout_s
@@ -50,8 +63,14 @@ class DuckDBStream:
         self._reader: pa.RecordBatchReader | None = None
         self._ready: deque[pa.RecordBatch] = deque()
         self._spool = BatchSpool(
-            self._converter.schema, place.folder.parent / "answers", _AHEAD_BYTES, place.share.spill_bytes, wanted
+            self._converter.schema,
+            place.folder.parent / "answers",
+            _AHEAD_BYTES,
+            place.share.spill_bytes,
+            wanted,
+            budget,
         )
+        self._budget = budget
         self._forgiven_s = 0.0
         self._rows = 0
         self._stopped: Exception | None = None
@@ -66,11 +85,14 @@ class DuckDBStream:
         try:
             connection = connection_for()
             self._check()
-            self._reader = connection.execute(only_select(connection, sql)).to_arrow_reader(BATCH_ROWS)
+            self._reader = connection.execute(only_select(connection, sql)).to_arrow_reader(
+                batch_rows(self._converter.schema)
+            )
             taken = 0
-            while taken < _TAKEN_AT_ONCE_BYTES and not self._ended:
+            while not self._ended and (not taken or (taken < _TAKEN_AT_ONCE_BYTES and self._budget.memory_left > 0)):
                 batch = self._fetch()
                 if batch is not None:
+                    self._budget.take_memory(batch.nbytes, whatever_is_left=True)
                     self._ready.append(batch)
                     taken += batch.nbytes
         except BaseException as error:
@@ -99,8 +121,8 @@ class DuckDBStream:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
             self._check()
-            while self._ready:
-                yield self._ready.popleft()
+            while (batch := self._next_ready()) is not None:
+                yield batch
                 self._check()
             for batch in self._spool if self._runs_ahead else ():
                 self._check()
@@ -110,6 +132,14 @@ class DuckDBStream:
             raise
         except BaseException as error:
             raise self._failed(error) from error
+
+    def _next_ready(self) -> pa.RecordBatch | None:
+        try:
+            batch = self._ready.popleft()
+        except IndexError:
+            return None
+        self._budget.give_memory(batch.nbytes)
+        return batch
 
     def _fetch(self) -> pa.RecordBatch | None:
         """The next batch within the row cap; None at the end, which gives the place back."""
@@ -183,7 +213,8 @@ class DuckDBStream:
         if not self._released and not self._ended and self._stopped is None:
             self.cancel()
         with self._lock:
-            self._ready.clear()
+            while self._next_ready() is not None:
+                pass
             self._spool.abandon()
             self._finish()
 
