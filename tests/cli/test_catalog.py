@@ -4,55 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from archive_fixture import star_table
-from idac.cli.main import main
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-type Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def idac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in a new centre's folder."""
-    (tmp_path / "dac.yaml").write_text("catalogs:\n  default_read: [public]\n")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["idac", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture
-def stars(tmp_path: Path) -> Path:
-    pyarrow.csv.write_csv(star_table(500), tmp_path / "stars.csv")
-    return tmp_path / "stars.csv"
+from command_fixture import Run
 
 
 def test_adding_a_table_says_what_was_published_and_what_its_metadata_lack(idac: Run, stars: Path) -> None:

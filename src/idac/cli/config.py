@@ -17,7 +17,7 @@ from idac.core.secrets import open_secrets
 from idac.core.yaml_file import KeyPath
 from idac.wiring.settings import DacSettings
 
-_PASSWORD = re.compile(r"(://[^/@\s]*:)[^/\s]*@")
+_PASSWORD = re.compile(r"(://[^/@:\s]*:).*@")
 
 
 @click.group("config")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from idac.cli.main import Options
-from idac.cli.output import pointing_into, print_json, print_table
+from idac.cli.output import counted, pointing_into, print_json, print_table
 from idac.cli.query import local_service, read_query
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.engines.base import Explanation, ScanEstimate
@@ -31,7 +31,7 @@ def command(options: Options, adql: str, as_json: bool) -> None:
 def _show(explanation: Explanation) -> None:
     header = ("table", "files", "row groups", "rows", "read because of")
     print_table(header, map(_row, explanation.scans))
-    click.echo(f"{explanation.rows_to_read:,} rows to read; lane: {explanation.lane}\n")
+    click.echo(f"{counted(explanation.rows_to_read, 'row')} to read; lane: {explanation.lane}\n")
     click.echo(explanation.sql)
 
 

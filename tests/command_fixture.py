@@ -1,0 +1,47 @@
+"""The ``idac`` command as tests run it: in this process, from its arguments to its output and the code it ends with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from idac.cli.main import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, and the code it ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """The error that was printed as JSON."""
+        return json.loads(self.err)["error"]
+
+
+type Run = Callable[..., Outcome]
+
+
+def command_runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the command with the arguments that it is given."""
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["idac", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
