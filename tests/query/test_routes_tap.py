@@ -229,8 +229,15 @@ def test_tables_are_told_briefly_in_full_and_one_by_one(centre: Centre) -> None:
     missing = http.get(f"{centre.tap}/tables/demo.planets")
     assert (missing.status_code, missing.text) == (
         404,
-        "NotFoundFault: There is no such table. Given: demo.planets. See the list of tables one level up.\n",
+        "NotFoundFault: There is no such table. Given: demo.planets. See /api/tap/tables for the list.\n",
     )
+
+
+def test_the_table_set_may_be_narrowed_to_some_tables(centre: Centre) -> None:
+    root = fromstring(http.get(f"{centre.tap}/tables?tables=demo.stars,tap_schema.keys").content)
+    assert [t.findtext("name") for t in root.iter("table")] == ["demo.stars", "TAP_SCHEMA.keys"]
+    assert [s.findtext("name") for s in root.iter("schema")] == ["demo", "TAP_SCHEMA"]
+    assert http.get(f"{centre.tap}/tables?tables=demo.planets").status_code == 404
 
 
 def test_an_unchanged_table_set_is_not_sent_again(centre: Centre) -> None:

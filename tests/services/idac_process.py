@@ -9,6 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
+from services import http
 from services.programs import free_port
 
 IDAC = str(Path(sys.executable).with_name("idac"))
@@ -65,6 +68,10 @@ class IdacProcess:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
+
+    def sync(self, query: str, **parameters: str) -> httpx.Response:
+        """The answer to a synchronous query."""
+        return http.post(f"{self.tap}/sync", data={"LANG": "ADQL", "QUERY": query, **parameters}, timeout=120)
 
     def faults(self) -> str:
         """What went wrong inside, as the log has it."""

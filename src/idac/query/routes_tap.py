@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idac.catalogs.snapshot import CatalogSnapshot
 from idac.core.errors import NotFound, UserError
 from idac.core.principal import Principal
 from idac.jobs.routes_uws import UwsRoutes
@@ -21,6 +23,7 @@ from idac.query.service import QueryRequest, QueryService
 from idac.query.tap_jobs import result_infos
 from idac.query.tap_request import TapRequest, parse_tap_request
 from idac.query.uploads import Uploads
+from idac.tables.model import Table
 from idac.tables.names import adql_table_name
 from idac.web.bodies import read_parameters
 from idac.web.context import WebContext
@@ -112,15 +115,28 @@ class TapRoutes:
         return start_stream(running)
 
     async def tables(self, request: Request) -> Response:
-        """VOSI tables; ``detail=min`` leaves the columns out, anything else tells all (VOSI 1.1 section 2.5)."""
-        detail = Parameters.of(request.query_params.multi_items()).choice("DETAIL", ["MIN", "MAX"]) or "MAX"
+        """VOSI tables; ``detail=min`` leaves the columns out, anything else tells all (VOSI 1.1 section 2.5).
+
+        ``tables=a.b,a.c`` is no standard: astroquery's ``load_table`` asks so, and takes the first table it gets.
+        """
+        parameters = Parameters.of(request.query_params.multi_items())
+        detail = parameters.choice("DETAIL", ["MIN", "MAX"]) or "MAX"
+        names = [name.strip() for value in parameters.many("TABLES") for name in value.split(",") if name.strip()]
         # astroquery's TapPlus sends no User-Agent with this request; nearly nobody else goes without.
         esa = request.headers.get("user-agent", "astroquery/").startswith("astroquery/")
-        document = await self._web.in_thread(lambda: self._tableset(detail, esa))
+        document = await self._web.in_thread(lambda: self._tableset(detail, esa, names))
         return document.response(request)
 
-    def _tableset(self, detail: str, esa: bool) -> Document:
+    def _tableset(self, detail: str, esa: bool, names: Sequence[str]) -> Document:
         snapshot = self._service.archive.snapshot()
+        if names:
+            tables = [_published(snapshot, name) for name in names]
+            schemas = [
+                replace(schema, tables=tuple(t for t in tables if t.schema == schema.name))
+                for schema in snapshot.schemas
+                if any(t.schema == schema.name for t in tables)
+            ]
+            return tableset_xml(schemas, columns=detail == "MAX", esa_flags=esa)
         return self._document(
             f"tables {detail} {esa}",
             snapshot.generation,
@@ -135,12 +151,8 @@ class TapRoutes:
 
     def _table(self, name: str) -> Document:
         snapshot = self._service.archive.snapshot()
-        for schema in snapshot.schemas:
-            for table in schema:
-                shown = adql_table_name(table.schema, table.name)
-                if name.lower() in (shown.lower(), table.qualified_name.lower()):
-                    return self._document(f"table {shown}", snapshot.generation, partial(table_xml, table))
-        raise NotFound("There is no such table.", value=name, next_step="See the list of tables one level up.")
+        table = _published(snapshot, name)
+        return self._document(f"table {table.qualified_name}", snapshot.generation, partial(table_xml, table))
 
     async def capabilities(self, request: Request) -> Response:
         base = self._web.urls.of(request, self._path)
@@ -177,6 +189,15 @@ class TapRoutes:
         if name not in documents:
             documents[name] = make()
         return documents[name]
+
+
+def _published(snapshot: CatalogSnapshot, name: str) -> Table:
+    """The table of that name, as queries write it or without delimiters."""
+    for schema in snapshot.schemas:
+        for table in schema:
+            if name.lower() in (adql_table_name(table.schema, table.name).lower(), table.qualified_name.lower()):
+                return table
+    raise NotFound("There is no such table.", value=name, next_step="See /api/tap/tables for the list.")
 
 
 def answer(started: Started, web: WebContext, asked: TapRequest) -> Response:

@@ -1,0 +1,54 @@
+"""Two centres that run for a session, as ``idac up`` runs them: a small survey, and the demonstration's sample."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clients.survey import build_survey
+from services.idac_process import IdacProcess, idac
+
+DEMO = Path(__file__).parents[2] / "demo"
+
+
+def running(folder: Path) -> Iterator[IdacProcess]:
+    """The centre in *folder* while it runs; whatever broke inside meanwhile fails the tests that used it."""
+    process = IdacProcess(folder)
+    process.start()
+    yield process
+    process.stop()
+    assert process.faults() == ""
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdacProcess]:
+    """The survey of ``clients.survey``."""
+    folder = tmp_path_factory.mktemp("survey")
+    build_survey(folder)
+    yield from running(folder)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdacProcess]:
+    """The bright stars that are kept in the repository, published by the command line."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copy(DEMO / "dac.yaml", folder)
+    for name, file in (("tycho2.main", "tycho2.fits"), ("kstars.stars", "kstars.ecsv")):
+        felis = DEMO / f"{name.partition('.')[0]}.yaml"
+        idac(folder, "catalog", "add", str(DEMO / "sample" / file), "--name", name, "--felis", str(felis))
+    yield from running(folder)
+
+
+@pytest.fixture(autouse=True)
+def _clients_leave_sockets_open() -> Iterator[None]:
+    """Warnings are errors for our own code; these clients leave sockets open and use what others call deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+        gc.collect()
