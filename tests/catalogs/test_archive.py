@@ -20,7 +20,7 @@ from idac.catalogs.archive import Archive
 from idac.catalogs.felis import write_felis
 from idac.catalogs.ingest import IngestChoices
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage
-from idac.core.errors import BadData, Conflict, NotFound
+from idac.core.errors import Conflict, NotFound, StoreUnavailable
 
 
 def rows_of(archive: Archive, name: str = "demo.stars") -> int:
@@ -210,7 +210,7 @@ def test_a_damaged_manifest_is_said_and_not_taken_for_an_empty_archive(tmp_path:
     archive = build_archive(tmp_path, {"demo.stars": star_table(50)})
     path = Path(archive.store.url("catalogs/manifest.json"))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadData) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         open_archive(tmp_path).snapshot()
     assert caught.value.text == (
         "The archive's manifest is damaged. Allowed: the JSON file that idac writes. "
@@ -222,7 +222,7 @@ def test_an_archive_of_a_newer_form_is_refused(tmp_path: Path) -> None:
     archive = build_archive(tmp_path, {"demo.stars": star_table(50)})
     path = Path(archive.store.url("catalogs/manifest.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(BadData) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         open_archive(tmp_path).snapshot()
     assert caught.value.text == (
         "The archive was written by another version of idac. Given: manifest format 99. Allowed: format 1. "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from idac.catalogs.manifest import (
     table_key,
 )
 from idac.catalogs.settings import CatalogsSettings
-from idac.catalogs.sidecar import FILES_NAME, ROW_GROUPS_NAME, LazyFiles, read_files, read_row_groups
+from idac.catalogs.sidecar import LazyFiles, read_files, read_row_groups
 from idac.catalogs.snapshot import (
     CatalogSnapshot,
     HatsStorage,
@@ -37,13 +37,17 @@ from idac.catalogs.snapshot import (
 from idac.catalogs.staging import staging_folder
 from idac.catalogs.tap_schema import TAP_SCHEMA, tap_schema_entries
 from idac.core.database import Database
-from idac.core.errors import Conflict, NotFound
+from idac.core.errors import Conflict, NotFound, StoreUnavailable, UserError
 from idac.core.store import Store
 from idac.tables.model import Schema, Table
 
 TABLES_FOLDER = "catalogs/tables"
 #: Days for which a version that no manifest names may still be on its way in: uploads of a large schema take long.
 _STRAY_DAYS = 7
+#: Seconds after which a file that does not grow is left from a publisher that died while it wrote.
+_UNFINISHED_S = 86400
+#: Seconds for which nobody asks again a store that has just not answered: each would wait, one after the other.
+_PAUSE_S = 1.0
 
 
 class Archive:
@@ -56,6 +60,8 @@ class Archive:
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._manifest_bytes: bytes | None = None
+        self._failure: StoreUnavailable | None = None
+        self._failed = float("-inf")
         self._snapshot: CatalogSnapshot | None = None
         self._entries: dict[str, tuple[Version, TableEntry]] = {}
         self._documents: dict[str, Schema] = {}
@@ -65,12 +71,30 @@ class Archive:
         with self._lock:
             now = time.monotonic()
             if self._snapshot is None or fresh or now - self._checked >= self.settings.refresh_s:
-                data = self._read_manifest_bytes()
-                if self._snapshot is None or data != self._manifest_bytes:
-                    self._snapshot = self._build(parse_manifest(data) if data else Manifest())
-                    self._manifest_bytes = data
-                self._checked = now
+                self._look(fresh or self._snapshot is None)
+                self._checked = time.monotonic()
+            assert self._snapshot is not None  # noqa: S101  the first look makes one or raises
             return self._snapshot
+
+    def _look(self, fresh: bool) -> None:
+        """Bring the snapshot up to date; those who waited for a look that failed share its failure."""
+        if self._failure is not None and not fresh and time.monotonic() - self._failed < _PAUSE_S:
+            raise StoreUnavailable(self._failure.what, next_step=self._failure.next_step)
+        try:
+            data = self._read_manifest_bytes()
+            if not data and self._manifest_bytes:
+                # An archive that was there a moment ago is not mounted, and not empty.
+                raise StoreUnavailable(
+                    "The archive of this centre is not there.",
+                    next_step="Try again in a minute; if it lasts, tell the operator.",
+                )
+            if self._snapshot is None or data != self._manifest_bytes:
+                self._snapshot = self._build(parse_manifest(data) if data else Manifest())
+                self._manifest_bytes = data
+            self._failure = None
+        except StoreUnavailable as error:
+            self._failure, self._failed = error, time.monotonic()
+            raise
 
     def manifest(self) -> Manifest:
         data = self._read_manifest_bytes()
@@ -144,15 +168,14 @@ class Archive:
 
     def file_urls(self, version: Version, kind: str) -> tuple[str, ...]:
         """Addresses of the version's files of that kind, in the order of its list."""
-        files = read_files(self.store.get(f"{version.prefix}/{FILES_NAME}"))
+        files = read_files(self.store, version.prefix)
         if version.location is not None:
             base = version.location.rstrip("/")
             return tuple(f"{base}/{f.path}" for f in files if f.kind == kind)
         return tuple(self.store.url(f"{version.prefix}/{f.path}") for f in files if f.kind == kind)
 
     def row_group_index(self, version: Version) -> RowGroupIndex:
-        data = self.store.get(f"{version.prefix}/{ROW_GROUPS_NAME}")
-        return read_row_groups(data, self.file_urls(version, "data"))
+        return read_row_groups(self.store, version.prefix, self.file_urls(version, "data"))
 
     # -- changes -----------------------------------------------------------------------------------------------------
 
@@ -160,9 +183,15 @@ class Archive:
         """Replace the manifest by what *edit* makes of the newest one, alone; raise in *edit* to change nothing."""
         with self._database.exclusive("archive"):
             old = self.manifest()
-            new = edit(old)
-            if new is not old:
-                self.store.put_atomic(MANIFEST_KEY, new.to_json())
+            try:
+                new = edit(old)
+                if new is not old:
+                    self.store.put_atomic(MANIFEST_KEY, new.to_json())
+            except BaseException:
+                if self.store.is_local:  # elsewhere a request that failed here may yet succeed there
+                    with suppress(UserError, OSError):
+                        self._remove_stray_documents(self.manifest())
+                raise
         with self._lock:
             self._checked = float("-inf")
         return new
@@ -303,30 +332,44 @@ class Archive:
         """
         oldest = datetime.now(UTC) - timedelta(seconds=self.settings.version_grace_s)
         removed: list[str] = []
+        self._remove_due_versions(oldest)
+        self.store.delete_unfinished("catalogs", _UNFINISHED_S)
 
         def edit(old: Manifest) -> Manifest:
             due = [r for r in old.retired if datetime.fromisoformat(r.at) <= oldest]
             named = _named(old)
-            removed.extend(r.key for r in due if r.key not in named)
+            removed.extend(r.key for r in due if r.key not in named and _is_version(r.key))
             known = named | {r.key for r in old.retired}
-            # Documents are written under this same lock: one that no manifest knows belongs to a dead publisher.
-            removed.extend(d for d in self._stored_documents() if d not in known)
             if strays:
                 removed.extend(p for p in self._old_versions(oldest) if p not in known)
-            # And removed under it, since the same words published again are the same document.
-            for key in removed:
-                if not _is_version(key):
-                    self._remove(key)
             left = tuple(r for r in old.retired if r not in due or r.key in named)
-            return old.advanced(retired=left) if len(left) < len(old.retired) else old
+            new = old.advanced(retired=left) if len(left) < len(old.retired) else old
+            # Under the lock, since the same words published again are the same document.
+            removed.extend(self._remove_stray_documents(new))
+            return new
 
         self.change(edit)
         for key in filter(_is_version, removed):
             self._remove(key)
         return removed
 
-    def _stored_documents(self) -> set[str]:
-        return {stem for item in self.store.list(SCHEMAS_FOLDER) if (stem := PurePosixPath(item.key).stem)}
+    def _remove_stray_documents(self, manifest: Manifest) -> list[str]:
+        """Remove those that *manifest* doesn't know, left by a failed publisher: all write under one lock."""
+        known = _named(manifest) | {r.key for r in manifest.retired}
+        stored = dict.fromkeys(PurePosixPath(item.key).stem for item in self.store.list(SCHEMAS_FOLDER))
+        strays = [digest for digest in stored if digest not in known]
+        for digest in strays:
+            self._remove(digest)
+        return strays
+
+    def _remove_due_versions(self, oldest: datetime) -> None:
+        """Remove their files while the manifest still lists them as retired: a death on the way is made good later."""
+        manifest = self.manifest()
+        named = _named(manifest)
+        for retired in manifest.retired:
+            due = datetime.fromisoformat(retired.at) <= oldest
+            if due and _is_version(retired.key) and retired.key not in named:
+                self._remove(retired.key)
 
     def _old_versions(self, oldest: datetime) -> list[str]:
         """Prefixes of all versions in the store that nobody has added to for a week, nor since *oldest*."""
@@ -360,9 +403,15 @@ class Archive:
         """Move a staged version to its place in the store; nothing refers to it yet."""
         target = self.store.local_path(prefix)
         if target is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
-            return
+            while True:  # whoever sweeps beside us may remove the parent again while it is empty
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    folder.rename(target)
+                except FileNotFoundError:
+                    if not folder.exists():
+                        raise
+                else:
+                    return
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             self.store.put_atomic(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
 

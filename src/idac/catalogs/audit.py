@@ -15,7 +15,7 @@ from idac.catalogs.archive import Archive
 from idac.catalogs.hats import WrittenFile
 from idac.catalogs.ingest import Progress
 from idac.catalogs.manifest import Version
-from idac.catalogs.sidecar import FILES_NAME, read_files
+from idac.catalogs.sidecar import read_files
 from idac.catalogs.snapshot import RowGroupIndex, TableEntry
 from idac.catalogs.sources import OpenStore
 from idac.core.errors import BadData, NotFound, StoreUnavailable
@@ -72,10 +72,10 @@ class _TableCheck:
 
     def run(self) -> Iterator[Finding]:
         try:
-            files = read_files(self._archive.store.get(f"{self._version.prefix}/{FILES_NAME}"))
+            files = read_files(self._archive.store, self._version.prefix)
             index = self._archive.row_group_index(self._version) if self._version.kind == "hats" else None
-        except NotFound:
-            yield self._finding(None, "the list of its files is missing from the archive")
+        except StoreUnavailable as error:
+            yield self._finding(None, error.what.rstrip("."))
             return
         data = [f for f in files if f.kind == "data"]
         groups = _groups_by_file(index, len(data))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idac.catalogs.metadata import Conversion
-from idac.core.errors import BadData
+from idac.core.errors import BadData, BadParameter
 from idac.sky.healpix import healpix29
 
 _EXAMPLES = 5
@@ -25,15 +29,48 @@ type Mask = npt.NDArray[np.bool_]
 class Rejects:
     """Rows without a valid position: counted with examples, and written to a file where one was asked for.
 
-    Without a file they end the ingest, after the whole source was read, so that the count is the true one.
+    Without a file they end the ingest, after the whole source was read, so that the count is the true one. The file
+    takes its name when the block ends well, where there were such rows; raises BadParameter where it can't be written.
     """
 
     def __init__(self, path: Path | None, table: str) -> None:
         self._path = path
         self._table = table
+        self._part: Path | None = None
         self._writer: pq.ParquetWriter | None = None
         self._examples: list[str] = []
         self.count = 0
+
+    def __enter__(self) -> Self:
+        if self._path is None:
+            return self
+        part = self._path.parent / f".{self._path.name}-{secrets.token_hex(4)}"
+        try:
+            if self._path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            part.touch(exist_ok=False)  # found out now, and not after hours of reading
+        except OSError as error:
+            raise BadParameter(
+                "The file for rejected rows can't be written.",
+                value=f"{self._path}: {error.strerror}",
+                allowed="a file in a folder that is there and may be written to",
+                next_step="Name another file with --rejects.",
+            ) from None
+        self._part = part
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._part is None or self._path is None:
+            return
+        try:
+            if self._writer is not None:
+                self._writer.close()
+                if error is None:
+                    self._part.replace(self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     @property
     def refusing(self) -> bool:
@@ -47,15 +84,13 @@ class Rejects:
             if len(self._examples) >= _EXAMPLES:
                 break
             self._examples.append(f"row {number}: {text}")
-        if self._path is not None:
+        if self._part is not None:
             if self._writer is None:
-                self._writer = pq.ParquetWriter(self._path, batch.schema, compression="zstd")
+                self._writer = pq.ParquetWriter(self._part, batch.schema, compression="zstd")
             self._writer.write_batch(batch)
 
     def finish(self) -> None:
-        """Close the file; raise BadData where there is none and rows were rejected."""
-        if self._writer is not None:
-            self._writer.close()
+        """Raise BadData where there is no file and rows were rejected."""
         if self.refusing:
             raise BadData(
                 f"{self.count:,} row{'s have' if self.count > 1 else ' has'} no valid position, "

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import Store
 from idac.tables.model import Column, DataType, ForeignKey, Schema, Table
 
@@ -36,11 +37,28 @@ def put_document(store: Store, schema: Schema, felis_yaml: str) -> str:
 
 
 def get_document(store: Store, digest: str) -> Schema:
-    return schema_from_plain(json.loads(store.get(json_key(digest))))
+    """Raises StoreUnavailable where the document is missing or damaged."""
+    try:
+        return schema_from_plain(json.loads(store.get(json_key(digest))))
+    except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(json_key(digest)) from None
 
 
 def get_yaml(store: Store, digest: str) -> str:
-    return store.get(yaml_key(digest)).decode()
+    """Raises StoreUnavailable where the document is missing or damaged."""
+    try:
+        return store.get(yaml_key(digest)).decode()
+    except (NotFound, UnicodeDecodeError):
+        raise _damaged(yaml_key(digest)) from None
+
+
+def _damaged(key: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        "The metadata of a schema are missing from the archive, or damaged.",
+        value=key,
+        allowed="the file that idac wrote",
+        next_step="Restore it from a backup of the archive.",
+    )
 
 
 def plain_schema(schema: Schema) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from astropy.units import Unit
 from felis import datamodel
+from lsst.resources import ResourcePath
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -73,12 +75,11 @@ def read_felis(source: str | Path) -> Schema:
     text = _read_text(path) if path else str(source)
     name = path.name if path else None
     data = _load_yaml(text, name)
-    _require_known_types(data, text, name)
+    _require_known_words(data, text, name)
     try:
-        if path:
-            document = datamodel.Schema.from_uri(str(path), context=dict(_CONTEXT))
-        else:
-            document = datamodel.Schema.model_validate(data, context=dict(_CONTEXT))
+        # Not the library's own from_uri, whose YAML parser takes seconds for a thousand columns.
+        beside: dict[str, Any] = {"resource_path": ResourcePath(str(path), forceAbsolute=False)} if path else {}
+        document: Any = datamodel.Schema.model_validate(data, context={**_CONTEXT, **beside})
     except ValidationError as error:
         raise _validation_error(error, text, name) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -128,23 +129,68 @@ def _load_yaml(text: str, name: str | None) -> Mapping[str, Any]:
     return data
 
 
-def _require_known_types(data: Mapping[str, Any], text: str, name: str | None) -> None:
-    """The commonest slip, told with its place, which the library does not give for it."""
+def _require_known_words(data: Mapping[str, Any], text: str, name: str | None) -> None:
+    """The commonest slips, told with their places and alternatives, which the library does not give for them."""
     tables = data.get("tables")
     for number, table in enumerate(tables if isinstance(tables, list) else []):
         columns = table.get("columns") if isinstance(table, dict) else None
         for place, column in enumerate(columns if isinstance(columns, list) else []):
-            given = column.get("datatype") if isinstance(column, dict) else None
-            if given is None or given in _VOTABLE_NAMES:
+            if not isinstance(column, dict):
                 continue
-            near = difflib.get_close_matches(str(given), _VOTABLE_NAMES, 1)
-            raise BadData(
-                f"The column {column.get('name')} of {table.get('name')} has a datatype that Felis does not know.",
+            of = f"The column {column.get('name')} of {table.get('name')}"
+            found = _unknown_type(column, of) or _unknown_unit(column, of) or _unknown_ucd(column, of)
+            if found:
+                key, error = found
+                error.position = _position(text, ("tables", number, "columns", place, key), name)
+                raise error
+
+
+def _unknown_type(column: Mapping[str, Any], of: str) -> tuple[str, BadData] | None:
+    given = column.get("datatype")
+    if given is None or given in _VOTABLE_NAMES:
+        return None
+    near = difflib.get_close_matches(str(given), _VOTABLE_NAMES, 1)
+    return "datatype", BadData(
+        f"{of} has a datatype that Felis does not know.",
+        value=given,
+        allowed=", ".join(_VOTABLE_NAMES),
+        next_step=f"Did you mean {near[0]}?" if near else "Choose one of these.",
+    )
+
+
+def _unknown_unit(column: Mapping[str, Any], of: str) -> tuple[str, BadData] | None:
+    for key in ("ivoa:unit", "fits:tunit"):
+        given = column.get(key)
+        if not isinstance(given, str):
+            continue
+        try:
+            Unit(given)
+        except (ValueError, TypeError) as error:
+            near = re.search(r"Did you mean (.+?)\?", str(error))
+            return key, BadData(
+                f"{of} has a unit that is not known.",
                 value=given,
-                allowed=", ".join(_VOTABLE_NAMES),
-                next_step=f"Did you mean {near[0]}?" if near else "Choose one of these.",
-                position=_position(text, ("tables", number, "columns", place, "datatype"), name),
+                allowed="a unit as FITS and VOUnits write it, such as deg, mas/yr, nJy, mag, or no unit at all",
+                next_step=f"Did you mean {near[1]}?" if near else "Correct it, or leave the unit out.",
             )
+    return None
+
+
+def _unknown_ucd(column: Mapping[str, Any], of: str) -> tuple[str, BadData] | None:
+    given = column.get("ivoa:ucd")
+    if not isinstance(given, str) or not given:
+        return None
+    try:
+        datamodel.validate_ivoa_ucd(given)
+    except ValueError as error:
+        why = _first_line(error).removeprefix("Invalid IVOA UCD: ")
+        return "ivoa:ucd", BadData(
+            f"{of} has a UCD that is not in the IVOA's vocabulary: {why}.",
+            value=given,
+            allowed="words of UCD1+, such as pos.eq.ra;meta.main or phot.mag;em.opt.V",
+            next_step="Correct it, or leave the UCD out.",
+        )
+    return None
 
 
 def _validation_error(error: ValidationError, text: str, name: str | None) -> UserError:
@@ -239,8 +285,8 @@ def _column(column: datamodel.Column, *, indexed: bool) -> Column:
     return Column(
         column.name,
         _data_type(column),
-        column.ivoa_unit or column.fits_tunit,
-        column.ivoa_ucd,
+        column.ivoa_unit or column.fits_tunit or None,
+        column.ivoa_ucd or None,
         column.votable_utype,
         column.description,
         principal=column.tap_principal == 1,

@@ -184,7 +184,8 @@ class Ingest:
         """
         scratch = Path(tempfile.mkdtemp(prefix="rows-", dir=self._scratch_folder()))
         try:
-            return self._stage(batches, total, scratch)
+            with Rejects(self._choices.rejects, self._table.qualified_name) as rejects:
+                return self._stage(batches, total, scratch, rejects)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -193,10 +194,9 @@ class Ingest:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _stage(self, batches: Iterable[pa.RecordBatch], total: int | None, scratch: Path) -> Staged:
+    def _stage(self, batches: Iterable[pa.RecordBatch], total: int | None, scratch: Path, rejects: Rejects) -> Staged:
         workers = self._settings.worker_count
         runs = SortedRuns(self._schema, scratch, memory_bytes=int(self._settings.memory_bytes * 0.8), workers=workers)
-        rejects = Rejects(self._choices.rejects, self._table.qualified_name)
         digest = IdDigest()
         pool = ThreadPoolExecutor(workers)
         try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from idac.core.errors import BadData
+from idac.core.errors import StoreUnavailable
 
 MANIFEST_KEY = "catalogs/manifest.json"
 FORMAT = 1
@@ -94,11 +94,11 @@ def table_key(schema: str, table: str) -> str:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Raises BadData where the bytes are no manifest of a form this version knows."""
+    """Raises StoreUnavailable where the bytes are no manifest of a form this version knows."""
     try:
         plain = json.loads(data)
         if plain["format"] != FORMAT:
-            raise BadData(
+            raise StoreUnavailable(
                 "The archive was written by another version of idac.",
                 value=f"manifest format {plain['format']}",
                 allowed=f"format {FORMAT}",
@@ -111,7 +111,7 @@ def parse_manifest(data: bytes) -> Manifest:
             tuple(Retired(**r) for r in plain["retired"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise BadData(
+        raise StoreUnavailable(
             "The archive's manifest is damaged.",
             allowed="the JSON file that idac writes",
             next_step="Restore catalogs/manifest.json of the archive from a backup.",

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from idac.catalogs.hats import RowGroups, WrittenFile
 from idac.catalogs.snapshot import RowGroupIndex
+from idac.core.errors import NotFound, StoreUnavailable
+from idac.core.store import Store
 
 FILES_NAME = "files.parquet"
 ROW_GROUPS_NAME = "rowgroups.parquet"
@@ -77,12 +79,28 @@ def _write_row_groups(path: Path, row_groups: Sequence[RowGroups]) -> None:
     pq.write_table(pa.table({name: values[order] for name, values in columns.items()}), path, compression="zstd")
 
 
-def read_files(data: bytes) -> list[WrittenFile]:
-    return [WrittenFile(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+def read_files(store: Store, prefix: str) -> list[WrittenFile]:
+    """The files of the version at *prefix*. Raises StoreUnavailable where their list is missing or damaged."""
+    return [WrittenFile(**row) for row in _read(store, f"{prefix}/{FILES_NAME}").to_pylist()]
 
 
-def read_row_groups(data: bytes, files: Iterable[str]) -> RowGroupIndex:
-    """*files* are the addresses of the version's data files, in the order of its list."""
-    table = pq.read_table(io.BytesIO(data))
+def read_row_groups(store: Store, prefix: str, files: Iterable[str]) -> RowGroupIndex:
+    """*files* are the addresses of the version's data files, in the order of its list.
+
+    Raises StoreUnavailable where the index is missing or damaged.
+    """
+    table = _read(store, f"{prefix}/{ROW_GROUPS_NAME}")
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
     return RowGroupIndex(tuple(files), **arrays)
+
+
+def _read(store: Store, key: str) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(store.get(key)))
+    except (NotFound, OSError, pa.ArrowException):
+        raise StoreUnavailable(
+            "The list of a table's files is missing from the archive, or damaged.",
+            value=key,
+            allowed="the file that idac wrote",
+            next_step="Restore it from a backup of the archive, or publish the table again with idac catalog replace.",
+        ) from None

@@ -6,7 +6,8 @@ import fnmatch
 import glob
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -122,16 +123,22 @@ class TableFiles:
     def iter_batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """All rows, file after file, with the first file's columns in its order."""
         schema = arrow_schema(self.columns)
-        yield from self._first.iter_batches(batch_rows=batch_rows)
+        with _naming(self.paths[0]):
+            yield from self._first.iter_batches(batch_rows=batch_rows)
         self._first.close()
         for path in self.paths[1:]:
             source = self._open(path)
             names = self._require_same_columns(path, source)
-            for batch in source.iter_batches(names, batch_rows):
-                yield _cast(batch, schema, PurePosixPath(path).name)
+            with _naming(path):
+                for batch in source.iter_batches(names, batch_rows):
+                    yield _cast(batch, schema, PurePosixPath(path).name)
             source.close()
 
     def _open(self, path: str) -> TableSource:
+        with _naming(path):
+            return self._opened(path)
+
+    def _opened(self, path: str) -> TableSource:
         source: str | BinaryIO = path
         if path.startswith("s3://"):
             location, _, key = path.rpartition("/")
@@ -154,6 +161,22 @@ class TableFiles:
                 next_step="Add the files as separate tables, or make their columns alike.",
             )
         return [there[name.lower()] for name in wanted]
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Errors about a file say which of all those of a table or schema it is."""
+    try:
+        yield
+    except BadData as error:
+        name = PurePosixPath(path).name
+        if name in error.text:
+            raise
+        where = error.position and replace(error.position, file=name)
+        what = error.what if where else f"{name}: {error.what}"
+        raise BadData(
+            what, value=error.value, allowed=error.allowed, next_step=error.next_step, position=where
+        ) from None
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.RecordBatch:
