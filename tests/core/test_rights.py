@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from idac.core.errors import AccessDenied
+from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import ANONYMOUS, LOCAL_ADMIN, Principal
 from idac.core.rights import ReadRule, RightsPolicy
 
@@ -49,6 +49,48 @@ def test_a_refusal_names_the_groups_that_would_be_enough() -> None:
 def test_a_rule_for_nobody_says_that_only_administrators_may_read() -> None:
     with pytest.raises(AccessDenied, match="administrators of this centre"):
         POLICY.require_read(MEMBER, "tycho2", "private")
+
+
+RIGHTS = RightsPolicy(
+    rules={"dp1": ReadRule.of(["staff"], ["dp1"]), "dp2": ReadRule.of([], ["dp2"])},
+    default=ReadRule.of([]),
+    how_to_ask={"dp1": "write to dp1@example.org."},
+    has_log_in=True,
+)
+
+
+def test_a_data_right_opens_what_it_is_attached_to_and_nothing_else() -> None:
+    holder = Principal("eve", "user", rights=frozenset({"dp1"}))
+    assert RIGHTS.may_read(holder, "DP1", "object")
+    assert not RIGHTS.may_read(holder, "dp2", "object")
+    assert RIGHTS.may_read(Principal("bob", "user", groups=frozenset({"staff"})), "dp1", "object")
+    assert not RIGHTS.may_read(Principal("joe", "user", groups=frozenset({"dp1"})), "dp1", "object")
+
+
+def test_a_refusal_names_the_right_and_how_to_ask_for_it() -> None:
+    with pytest.raises(AccessDenied) as refused:
+        RIGHTS.require_read(MEMBER, "dp1", "object")
+    assert str(refused.value) == (
+        "You may not read dp1.object. Given: caller ada. Allowed: holders of the data right dp1 and members of staff. "
+        "To ask for dp1: write to dp1@example.org."
+    )
+
+
+def test_who_has_not_logged_in_is_asked_to_first() -> None:
+    with pytest.raises(NotAuthenticated) as refused:
+        RIGHTS.require_read(ANONYMOUS, "dp1", "object")
+    assert str(refused.value) == (
+        "You may not read dp1.object. Given: caller anonymous. "
+        "Allowed: holders of the data right dp1 and members of staff. "
+        "Log in, or send a token, of an account that has the right. To ask for dp1: write to dp1@example.org."
+    )
+
+
+def test_a_token_is_for_its_scopes_and_a_session_for_all() -> None:
+    assert MEMBER.may_use("admin")
+    limited = Principal("ada", "user", scopes=frozenset({"read:tap"}))
+    assert limited.may_use("read:tap")
+    assert not limited.may_use("user:token")
 
 
 def test_only_the_owner_and_administrators_own_a_thing() -> None:

@@ -128,7 +128,10 @@ def open_database(url: str, folder: Path | None = None) -> Database:
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         parsed = parsed.set(drivername="postgresql+psycopg")
         arguments: dict[str, Any] = {"connect_timeout": 10, "options": f"-c lock_timeout={int(LOCK_TIMEOUT_S * 1000)}"}
-        return Database(sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=arguments))
+        engine = sa.create_engine(
+            parsed, pool_pre_ping=True, pool_size=10, connect_args=arguments, hide_parameters=True
+        )
+        return Database(engine)
     if parsed.drivername != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise _bad_url(parsed.drivername)
     path = Path(parsed.database)
@@ -138,10 +141,18 @@ def open_database(url: str, folder: Path | None = None) -> Database:
     engine = sa.create_engine(
         parsed.set(database=str(path)),
         poolclass=NullPool,
-        connect_args={"timeout": LOCK_TIMEOUT_S, "isolation_level": None},
+        hide_parameters=True,  # what is stored, such as a password's hash or a query, belongs in no log
+        creator=lambda: _connect_sqlite(path),
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return Database(engine)
+
+
+def _connect_sqlite(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there: SQLite would make an empty one where it was moved away or not mounted."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None
+    )
 
 
 def _make_private(path: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 type PrincipalKind = Literal["anonymous", "user", "service"]
+#: What a token may be used for: queries, making and revoking tokens, and what is for administrators.
+type Scope = Literal["read:tap", "user:token", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,16 @@ class Principal:
     kind: PrincipalKind
     groups: frozenset[str] = field(default_factory=frozenset)
     is_admin: bool = False
+    #: Data rights held now, by name (``dp1``); those that have expired are not among them.
+    rights: frozenset[str] = field(default_factory=frozenset)
+    #: What the token in use is limited to; None where nothing limits it, as in a browser session.
+    scopes: frozenset[str] | None = None
+    #: What proved the identity, such as ``token:<key>``, so that it can be looked at again while work goes on.
+    credential: str | None = None
+
+    def may_use(self, scope: Scope) -> bool:
+        """True where the credential in use is not limited to other things."""
+        return self.scopes is None or scope in self.scopes
 
     def owns(self, owner: str) -> bool:
         """True where this caller may see and change things that belong to *owner*."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from idac.core.errors import AccessDenied
+from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
 
 PUBLIC = "public"
@@ -13,16 +13,30 @@ PUBLIC = "public"
 
 @dataclass(frozen=True, slots=True)
 class ReadRule:
-    """Groups that may read a schema or table; ``public`` means everyone, an empty set means administrators only."""
+    """Who may read a schema or table: members of *groups* and holders of *rights*; nobody named: administrators only.
+
+    The group ``public`` means everyone.
+    """
 
     groups: frozenset[str]
+    rights: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, groups: Iterable[str]) -> ReadRule:
-        return cls(frozenset(groups))
+    def of(cls, groups: Iterable[str], rights: Iterable[str] = ()) -> ReadRule:
+        return cls(frozenset(groups), frozenset(rights))
 
     def allows(self, principal: Principal) -> bool:
-        return principal.is_admin or PUBLIC in self.groups or bool(self.groups & principal.groups)
+        if principal.is_admin or PUBLIC in self.groups:
+            return True
+        return bool(self.groups & principal.groups or self.rights & principal.rights)
+
+    @property
+    def shown(self) -> str:
+        """Who may read, in words."""
+        groups, rights = ", ".join(sorted(self.groups)), ", ".join(sorted(self.rights))
+        holders = f"holders of the data right {rights}" if rights else ""
+        members = f"members of {groups}" if groups else ""
+        return " and ".join(part for part in (holders, members) if part) or "administrators of this centre"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,10 @@ class RightsPolicy:
 
     rules: Mapping[str, ReadRule]
     default: ReadRule
+    #: How to ask for a data right, by its name, in the operator's words.
+    how_to_ask: Mapping[str, str] = field(default_factory=dict)
+    #: Whether callers can log in here, so that a nameless one is asked to before being refused.
+    has_log_in: bool = False
 
     def rule_for(self, schema: str, table: str) -> ReadRule:
         schema, table = schema.lower(), table.lower()
@@ -45,14 +63,22 @@ class RightsPolicy:
         return self.rule_for(schema, table).allows(principal)
 
     def require_read(self, principal: Principal, schema: str, table: str) -> None:
-        """Raise AccessDenied that names the groups which would be enough."""
+        """Raise AccessDenied that names what would be enough; NotAuthenticated where a log-in may be all that lacks."""
         rule = self.rule_for(schema, table)
         if rule.allows(principal):
             return
-        needed = ", ".join(sorted(rule.groups)) or "administrators of this centre"
-        raise AccessDenied(
+        nameless = self.has_log_in and principal.kind == "anonymous"
+        kind = NotAuthenticated if nameless else AccessDenied
+        raise kind(
             f"You may not read {schema}.{table}.",
             value=f"caller {principal.name}",
-            allowed=f"members of {needed}",
-            next_step="Log in with an account that has this right, or ask the operator for it.",
+            allowed=rule.shown,
+            next_step=self._next_step(rule, nameless),
         )
+
+    def _next_step(self, rule: ReadRule, nameless: bool) -> str:
+        asked = sorted(rule.rights & self.how_to_ask.keys())
+        ways = [f"To ask for {name}: {self.how_to_ask[name]}" for name in asked]
+        if nameless:
+            ways.insert(0, "Log in, or send a token, of an account that has the right.")
+        return " ".join(ways) or "Log in with an account that has this right, or ask the operator for it."

@@ -19,7 +19,7 @@ _LONGEST = 8192
 class QueryCompiler:
     """Resolves ADQL, and remembers. Thread-safe.
 
-    A resolved query is kept for one picture of the archive and one caller's groups, so that neither a new version of a
+    A resolved query is kept for one picture of the archive and one caller's groups and rights, so that neither a new version of a
     table nor another caller ever meets it. Queries over uploads are not kept: their tables are gone with the request.
     """
 
@@ -33,7 +33,7 @@ class QueryCompiler:
         uploads = any(schema == "tap_upload" for schema, _ in snapshot.entries)
         if uploads or len(text) > _LONGEST:
             return resolve_query(text, snapshot, principal, self.rights)
-        key = (text, snapshot.generation, principal.groups, principal.is_admin)
+        key = (text, snapshot.generation, principal.groups, principal.rights, principal.is_admin)
         with self._lock:
             found = self._kept.get(key)
             if found is not None:

@@ -1,0 +1,343 @@
+"""What administrators do with accounts, groups, rights and tokens. Every act and its line in the audit log are one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rapidfuzz import process
+
+from idac.core.errors import BadParameter, Conflict, NotFound
+from idac.core.principal import ANONYMOUS, LOCAL_ADMIN
+from idac.core.rights import PUBLIC
+from idac.identity.credentials import Secret, new_secret
+from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
+from idac.identity.passwords import hash_password
+from idac.identity.settings import DataRight, IdentitySettings
+from idac.identity.store import IdentityStore, Records, maybe_ms
+from idac.identity.token_store import add_token, find_token, list_tokens, revoke_token
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+_GROUP = re.compile(r"[a-z]([a-z0-9_-]*[a-z0-9])?", re.ASCII)
+#: Names that mean something else wherever a user or group is named.
+_RESERVED = frozenset({ANONYMOUS.name, LOCAL_ADMIN.name, PUBLIC, "root"})
+#: Seconds for which a one-time log-in link is good.
+LINK_S = 24 * 3600
+#: What a token for a notebook may do at most: it lies in a file that a whole session can read.
+NOTEBOOK_SCOPES = frozenset({"read:tap"})
+
+
+class Administration:
+    """Thread-safe. *actor* of each act is whoever did it, for the audit log."""
+
+    def __init__(self, store: IdentityStore, settings: IdentitySettings) -> None:
+        self.store = store
+        self.settings = settings
+
+    # -- accounts ----------------------------------------------------------------------------------------------------
+
+    def add_account(
+        self,
+        name: str,
+        *,
+        actor: str,
+        kind: AccountKind = "user",
+        full_name: str | None = None,
+        email: str | None = None,
+        is_admin: bool = False,
+        password: str | None = None,
+        expires: datetime | None = None,
+        uid: int | None = None,
+    ) -> Account:
+        """A new account under a name that was never used; nothing can log in to it until it has a way to."""
+        require_name(name)
+        hashed = hash_password(password) if password is not None else None
+        with self.store.write() as records:
+            require_free(records, name)
+            if uid is not None:
+                _require_free_number(records, uid)
+            made = records.add_account(
+                name,
+                kind,
+                uid=uid,
+                full_name=full_name,
+                email=email,
+                is_admin=is_admin,
+                password=hashed,
+                expires=expires,
+            )
+            records.note(actor, "user add", name, kind=kind, uid=made.uid, admin=is_admin, expires=expires)
+        return made
+
+    def accounts(self) -> list[Account]:
+        with self.store.read() as records:
+            return records.accounts()
+
+    def account(self, name: str) -> Account:
+        with self.store.read() as records:
+            return require_account(records, name)
+
+    def freeze(self, name: str, why: str, *, actor: str) -> Account:
+        """Shut the account out, and end its browser sessions; its tokens are kept for when it is let in again."""
+        with self.store.write() as records:
+            account = require_account(records, name)
+            records.change_account(account.id, frozen=records.ms, frozen_why=why)
+            ended = records.end_sessions(account.id)
+            records.remove_links(account.id)
+            records.note(actor, "user freeze", name, why=why, sessions=ended)
+            return require_account(records, name)
+
+    def unfreeze(self, name: str, *, actor: str) -> Account:
+        with self.store.write() as records:
+            account = require_account(records, name)
+            if account.frozen is None:
+                raise Conflict("The account is not frozen.", value=name)
+            records.change_account(account.id, frozen=None, frozen_why=None)
+            records.note(actor, "user unfreeze", name)
+            return require_account(records, name)
+
+    def expire(self, name: str, when: datetime | None, *, actor: str) -> Account:
+        """Let the account end at *when*; never, where that is None."""
+        with self.store.write() as records:
+            account = require_account(records, name)
+            records.change_account(account.id, expires=maybe_ms(when))
+            records.note(actor, "user expire", name, expires=when or "never")
+            return require_account(records, name)
+
+    def set_password(self, name: str, password: str, *, actor: str) -> Account:
+        """Give the account a password, and end its browser sessions, which may be someone else's."""
+        hashed = hash_password(password)
+        with self.store.write() as records:
+            account = require_account(records, name)
+            if account.kind != "user":
+                raise BadParameter("A service has no password.", value=name, next_step="Give it a token.")
+            records.change_account(account.id, password=hashed)
+            ended = records.end_sessions(account.id)
+            records.note(actor, "user password", name, sessions=ended)
+            return replace(account, has_password=True)
+
+    def log_in_link(self, name: str, *, actor: str) -> Secret:
+        """A secret that logs in once, within a day; earlier ones of the account are void."""
+        secret = new_secret(prefix="")
+        with self.store.write() as records:
+            account = require_account(records, name)
+            records.remove_links(account.id)
+            records.add_link(secret.key, secret.digest, account.id, records.now + timedelta(seconds=LINK_S))
+            records.note(actor, "user link", name)
+        return secret
+
+    def first_administrator(self, *, actor: str) -> tuple[Account, Secret] | None:
+        """An account and one-time link for the first to look after this centre; None once any administrator came."""
+        with self.store.write() as records:
+            admins = [account for account in records.accounts() if account.is_admin]
+            if any(account.last_login is not None or account.has_password for account in admins):
+                return None
+            account = admins[0] if admins else None
+            if account is None:
+                require_free(records, "admin")
+                account = records.add_account("admin", "user", is_admin=True, full_name="Administrator")
+                records.note(actor, "user add", account.name, kind="user", uid=account.uid, admin=True)
+        return account, self.log_in_link(account.name, actor=actor)
+
+    # -- groups and rights -------------------------------------------------------------------------------------------
+
+    def add_group(self, name: str, *, actor: str, description: str = "", gid: int | None = None) -> None:
+        require_group_name(name)
+        with self.store.write() as records:
+            require_free(records, name)
+            if gid is not None:
+                _require_free_number(records, gid)
+            records.add_group(name, description, gid=gid)
+            records.note(actor, "group add", name)
+
+    def groups(self) -> list[Group]:
+        with self.store.read() as records:
+            return records.groups()
+
+    def add_members(self, group: str, names: Iterable[str], *, actor: str, expires: datetime | None = None) -> None:
+        """Make accounts members until *expires*; the group is made where there is none of this name."""
+        require_group_name(group)
+        with self.store.write() as records:
+            group_id = records.group_id(group)
+            if group_id is None:
+                require_free(records, group)
+                group_id = records.add_group(group)
+                records.note(actor, "group add", group)
+            for name in names:
+                records.put_member(group_id, require_account(records, name).id, expires=expires)
+                records.note(actor, "group member", group, account=name, expires=expires)
+
+    def remove_members(self, group: str, names: Iterable[str], *, actor: str) -> None:
+        with self.store.write() as records:
+            group_id = _require_group(records, group)
+            for name in names:
+                if not records.remove_member(group_id, require_account(records, name).id):
+                    raise NotFound("The account is no member of the group.", value=f"{name} in {group}")
+                records.note(actor, "group remove", group, account=name)
+
+    def grant(self, group: str, right: str, *, actor: str, expires: datetime | None = None) -> None:
+        """Let the group hold a data right of dac.yaml until *expires*."""
+        _require_right(self.settings.rights, right)
+        with self.store.write() as records:
+            records.put_grant(_require_group(records, group), right, expires)
+            records.note(actor, "group grant", group, right=right, expires=expires)
+
+    def withdraw(self, group: str, right: str, *, actor: str) -> None:
+        with self.store.write() as records:
+            if not records.remove_grant(_require_group(records, group), right):
+                raise NotFound("The group does not hold this right.", value=f"{right} by {group}")
+            records.note(actor, "group withdraw", group, right=right)
+
+    # -- tokens ------------------------------------------------------------------------------------------------------
+
+    def add_token(
+        self,
+        account: str,
+        name: str,
+        *,
+        actor: str,
+        kind: TokenKind = "user",
+        scopes: Collection[str] = ("read:tap",),
+        expires: datetime | None = None,
+        parent: str | None = None,
+    ) -> tuple[Token, Secret]:
+        """A new token and its secret, which is never to be had again."""
+        wanted = frozenset(scopes)
+        require_scopes(wanted)
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise BadParameter("The token needs a name.", value=name, allowed="1 to 64 printable characters")
+        secret = new_secret()
+        with self.store.write() as records:
+            owner = require_account(records, account)
+            if (kind == "service") != (owner.kind == "service"):
+                raise BadParameter(
+                    "A service token belongs to a service account, and every other kind to a person's.",
+                    value=f"{kind} token for {account}, a {owner.kind}",
+                    next_step="Make a service account with idac user add NAME --service.",
+                )
+            expires = self._notebook_limits(kind, wanted, expires, records.now)
+            if expires is not None and expires <= records.now:
+                raise BadParameter("The token would have expired already.", value=expires.isoformat())
+            token = add_token(records, secret, owner.id, kind, name, wanted, expires=expires, parent=parent)
+            records.note(
+                actor, "token create", account, token=token.key, kind=kind, name=name, scopes=wanted, expires=expires
+            )
+        return token, secret
+
+    def _notebook_limits(
+        self, kind: TokenKind, scopes: frozenset[str], expires: datetime | None, now: datetime
+    ) -> datetime | None:
+        if kind != "notebook":
+            return expires
+        if not scopes <= NOTEBOOK_SCOPES:
+            raise BadParameter(
+                "A notebook's token may not do this.",
+                value=", ".join(sorted(scopes - NOTEBOOK_SCOPES)),
+                allowed=", ".join(sorted(NOTEBOOK_SCOPES)),
+            )
+        latest = now + timedelta(seconds=self.settings.notebook_token_s)
+        return min(expires, latest) if expires is not None else latest
+
+    def tokens(self, account: str | None = None) -> list[Token]:
+        with self.store.read() as records:
+            if account is not None:
+                require_account(records, account)
+            return list_tokens(records, account)
+
+    def revoke(self, key: str, *, actor: str, of: str | None = None) -> Token:
+        """Revoke a token and those made with it; NotFound where it is not there, or not *of* this account."""
+        with self.store.write() as records:
+            token = find_token(records, key.removeprefix("idac_")[:22])
+            if token is None or (of is not None and token.account != of):
+                raise NotFound(
+                    "There is no such token.", value=key[:22], next_step="The list of tokens shows each with its key."
+                )
+            revoked = revoke_token(records, token.key)
+            records.note(actor, "token revoke", token.account, token=token.key, name=token.name, revoked=revoked)
+            return replace(token, revoked=token.revoked or records.now)
+
+
+def is_account_name(name: str) -> bool:
+    return len(name) <= 32 and _NAME.fullmatch(name) is not None and name not in _RESERVED
+
+
+def require_name(name: str) -> None:
+    """Raise BadParameter for what can't be the name of an account."""
+    if not is_account_name(name):
+        raise BadParameter(
+            "The account can't have this name.",
+            value=name,
+            allowed="1 to 32 lower-case letters, digits and hyphens, a letter first; not "
+            + ", ".join(sorted(_RESERVED)),
+        )
+
+
+def require_group_name(name: str) -> None:
+    """Raise BadParameter for what can't be the name of a group."""
+    if len(name) > 64 or _GROUP.fullmatch(name) is None or name in _RESERVED:
+        raise BadParameter(
+            "The group can't have this name.",
+            value=name,
+            allowed="1 to 64 lower-case letters, digits, hyphens and underscores, a letter first; not "
+            + ", ".join(sorted(_RESERVED)),
+        )
+
+
+def require_free(records: Records, name: str) -> None:
+    """Users and groups share their names, as each user is a group of one wherever files belong to groups."""
+    if records.account(name) is not None or records.group_id(name) is not None:
+        raise Conflict("There is an account or a group of this name already.", value=name)
+
+
+def require_scopes(scopes: Collection[str]) -> None:
+    unknown = sorted(set(scopes) - SCOPES.keys())
+    if unknown or not scopes:
+        raise BadParameter(
+            "The token's scopes can't be used." if unknown else "The token needs a scope.",
+            value=", ".join(unknown) or None,
+            allowed=", ".join(SCOPES),
+        )
+
+
+def require_account(records: Records, name: str) -> Account:
+    found = records.account(name)
+    if found is None:
+        names = [account.name for account in records.accounts()]
+        hint = _nearest(name, names, "idac user list")
+        raise NotFound("There is no account of this name.", value=name, next_step=hint)
+    return found
+
+
+def _require_group(records: Records, name: str) -> int:
+    found = records.group_id(name)
+    if found is None:
+        names = [group.name for group in records.groups()]
+        hint = _nearest(name, names, "idac group list")
+        raise NotFound("There is no group of this name.", value=name, next_step=hint)
+    return found
+
+
+def _require_right(rights: Mapping[str, DataRight], name: str) -> None:
+    if name not in rights:
+        raise NotFound(
+            "dac.yaml has no data right of this name.",
+            value=name,
+            allowed=", ".join(rights) or "none: identity.rights is empty",
+            next_step="Add it under identity.rights.",
+        )
+
+
+def _require_free_number(records: Records, number: int) -> None:
+    if not 1000 <= number <= 2**31 - 1 or records.has_number(number):
+        raise Conflict(
+            "The number can't be used for a user or group.",
+            value=str(number),
+            allowed="1000 to 2147483647, each once for all users and groups together",
+        )
+
+
+def _nearest(name: str, names: Collection[str], command: str) -> str:
+    found = process.extractOne(name, names, score_cutoff=60)
+    return f"Did you mean {found[0]}?" if found else f"{command} shows those there are."

@@ -1,0 +1,92 @@
+"""People whom identity providers vouch for, as accounts of this centre: the way in for OpenID Connect and its like."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import count
+
+from idac.core.errors import AccessDenied, Conflict
+from idac.identity.administration import is_account_name, require_group_name
+from idac.identity.model import Account, ExternalIdentity
+from idac.identity.store import IdentityStore, Records
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+
+
+class ExternalAccounts:
+    """Thread-safe."""
+
+    def __init__(self, store: IdentityStore) -> None:
+        self._store = store
+
+    def account_for(self, identity: ExternalIdentity, *, address: str | None = None) -> Account:
+        """The account of *identity*, made at its first log-in; groups from claims are made to agree with them.
+
+        An account is never found by its name or its e-mail address, which providers let people choose: only by the
+        issuer's own identifier, or because its holder linked them.
+        """
+        with self._store.write() as records:
+            account = records.account_of_identity(identity.issuer, identity.subject)
+            if account is None:
+                account = self._first_time(records, identity, address)
+            records.change_account(
+                account.id,
+                full_name=identity.full_name or account.full_name,
+                email=identity.email or account.email,
+            )
+            self._set_groups(records, account, identity)
+            found = records.account(account.name)
+            assert found is not None  # noqa: S101  it is there since this transaction began
+            return found
+
+    def link(self, account_name: str, identity: ExternalIdentity, *, actor: str) -> None:
+        """Let *identity* lead to an account that is there; Conflict where it leads to another."""
+        with self._store.write() as records:
+            account = records.account(account_name)
+            if account is None or account.kind != "user":
+                raise AccessDenied("This account can't be logged in to.", value=account_name)
+            other = records.account_of_identity(identity.issuer, identity.subject)
+            if other is not None and other.id != account.id:
+                raise Conflict(
+                    "This identity belongs to another account.",
+                    value=f"{identity.username} of {identity.issuer}",
+                    next_step="Log in with it and use that account, or ask the operator.",
+                )
+            if other is None:
+                records.link_identity(account.id, identity.issuer, identity.subject)
+                records.note(actor, "user identity", account.name, issuer=identity.issuer, known_as=identity.subject)
+            self._set_groups(records, account, identity)
+
+    def _first_time(self, records: Records, identity: ExternalIdentity, address: str | None) -> Account:
+        name = _free_name(records, identity.username)
+        account = records.add_account(name, "user", full_name=identity.full_name, email=identity.email)
+        records.link_identity(account.id, identity.issuer, identity.subject)
+        records.note(name, "user add", name, address=address, kind="user", uid=account.uid, issuer=identity.issuer)
+        return account
+
+    def _set_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
+        kept: list[int] = []
+        for name in sorted(identity.groups):
+            require_group_name(name)
+            group_id = records.group_id(name)
+            if group_id is None:
+                if records.account(name) is not None:
+                    continue  # a group that has a user's name would pass for that user where files belong to groups
+                group_id = records.add_group(name)
+                records.note(account.name, "group add", name, issuer=identity.issuer)
+            records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
+            kept.append(group_id)
+        records.remove_members_from(identity.issuer, account.id, but=kept)
+
+
+def _free_name(records: Records, wanted: str) -> str:
+    """*wanted* in the letters that names have here, with a number where somebody has it already."""
+    plain = unicodedata.normalize("NFKD", wanted.partition("@")[0].lower()).encode("ascii", "ignore").decode()
+    base = _NOT_IN_NAMES.sub("-", plain).strip("-")[:26].strip("-")
+    base = base if base[:1].isalpha() else f"user-{base}".strip("-")
+    for number in count(1):
+        name = base if number == 1 else f"{base}-{number}"
+        if is_account_name(name) and records.account(name) is None and records.group_id(name) is None:
+            return name
+    raise AssertionError("numbers end nowhere")

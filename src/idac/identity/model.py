@@ -1,0 +1,120 @@
+"""What identity is made of: accounts, groups, tokens, sessions and what was done with them. All times are UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from idac.core.principal import Scope
+
+type AccountKind = Literal["user", "service"]
+type TokenKind = Literal["user", "service", "notebook"]
+
+TOKEN_KINDS: tuple[TokenKind, ...] = ("user", "service", "notebook")
+#: Scopes, and what each is for in words.
+SCOPES: dict[Scope, str] = {
+    "read:tap": "Query tables",
+    "user:token": "Make and revoke tokens",
+    "admin": "Do what administrators may, where the account is an administrator's",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody, or some program, that this centre knows."""
+
+    id: int
+    name: str
+    kind: AccountKind
+    full_name: str | None
+    email: str | None
+    uid: int
+    is_admin: bool
+    has_password: bool
+    created: datetime
+    frozen: datetime | None = None
+    frozen_why: str | None = None
+    expires: datetime | None = None
+    last_login: datetime | None = None
+
+    def state(self, now: datetime) -> Literal["active", "frozen", "expired"]:
+        if self.frozen is not None:
+            return "frozen"
+        return "expired" if self.expires is not None and self.expires <= now else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalIdentity:
+    """Somebody as an identity provider vouches for them; *issuer* and *subject* together name one person for ever."""
+
+    issuer: str
+    subject: str
+    username: str
+    full_name: str | None = None
+    email: str | None = None
+    #: Groups from claims, as names of this centre; they hold until the next log-in says otherwise, or *groups_until*.
+    groups: frozenset[str] = field(default_factory=frozenset)
+    groups_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One account's place in a group; *source* is the issuer whose claims gave it, and None where people did."""
+
+    account: str
+    source: str | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A data right that a group holds."""
+
+    right: str
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group with everyone in it and all it holds, expired or not."""
+
+    name: str
+    gid: int
+    description: str
+    created: datetime
+    members: tuple[Member, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token without its secret, which nobody keeps but its holder."""
+
+    key: str
+    account: str
+    kind: TokenKind
+    name: str
+    scopes: frozenset[str]
+    created: datetime
+    expires: datetime | None
+    last_used: datetime | None = None
+    revoked: datetime | None = None
+    parent: str | None = None
+
+    def state(self, now: datetime) -> Literal["active", "revoked", "expired"]:
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and self.expires <= now else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the audit log; nothing in it is secret."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str | None = None
+    address: str | None = None
+    detail: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,58 @@
+"""State databases for the identity tests: SQLite always, PostgreSQL too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from idac.core.database import Database, open_database
+from idac.identity.administration import Administration
+from idac.identity.settings import DataRight, IdentitySettings
+from idac.identity.store import IdentityStore
+from identity_clock import Clock
+from services.postgresql import PostgresServer
+
+SETTINGS = IdentitySettings(
+    enabled=True,
+    rights={"dp1": DataRight(title="Data Preview 1", tables=["dp1"], ask="write to dp1@example.org.")},
+)
+
+
+@pytest.fixture(scope="session")
+def identity_postgresql_url(postgresql: PostgresServer) -> str:
+    """One database for all these tests: making a new one costs more than most of them."""
+    with psycopg.connect(postgresql.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE identity")
+    return postgresql.url("identity")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    is_postgresql = request.param == "postgresql"
+    opened = open_database(
+        request.getfixturevalue("identity_postgresql_url") if is_postgresql else f"sqlite:///{tmp_path / 'state.db'}"
+    )
+    yield opened
+    if is_postgresql:
+        with opened.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> IdentityStore:
+    return IdentityStore(database, now=clock)
+
+
+@pytest.fixture
+def administration(store: IdentityStore) -> Administration:
+    return Administration(store, SETTINGS)

@@ -1,0 +1,98 @@
+"""Identities from elsewhere become accounts here, by their issuer's word and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from idac.core.errors import BadParameter, Conflict
+from idac.identity.administration import Administration
+from idac.identity.external import ExternalAccounts
+from idac.identity.model import ExternalIdentity, Member
+from idac.identity.store import IdentityStore
+from identity_clock import Clock
+
+ADA = ExternalIdentity(
+    "https://sso.example.org", "1815", "Ada@example.org", "Ada L.", "ada@example.org", frozenset({"dp1"})
+)
+
+
+@pytest.fixture
+def external(store: IdentityStore) -> ExternalAccounts:
+    return ExternalAccounts(store)
+
+
+def test_the_first_log_in_makes_an_account_and_later_ones_find_it(external: ExternalAccounts) -> None:
+    made = external.account_for(ADA)
+    assert (made.name, made.full_name, made.email, made.kind) == ("ada", "Ada L.", "ada@example.org", "user")
+    again = external.account_for(replace(ADA, username="renamed", full_name="Ada King"))
+    assert (again.id, again.name, again.full_name) == (made.id, "ada", "Ada King")
+
+
+def test_nobody_gets_an_account_by_its_name_or_address(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    local = administration.add_account("ada", actor="me", email="a@example.org")
+    other = external.account_for(ADA)
+    third = external.account_for(replace(ADA, issuer="https://other.example.org"))
+    assert len({local.id, other.id, third.id}) == 3
+    assert (other.name, third.name) == ("ada-2", "ada-3")
+
+
+@pytest.mark.parametrize(
+    ("username", "name"),
+    [("Jürgen Müller", "jurgen-muller"), ("42", "user-42"), ("", "user"), ("anonymous", "anonymous-2"), ("星", "user"),
+     ("x" * 99, "x" * 26), ("a'; DROP TABLE x; --", "a-drop-table-x")],
+)  # fmt: skip
+def test_names_are_written_in_the_letters_of_names_here(external: ExternalAccounts, username: str, name: str) -> None:
+    assert external.account_for(replace(ADA, username=username)).name == name
+
+
+def test_groups_follow_the_claims_and_leave_the_operators_alone(
+    external: ExternalAccounts, administration: Administration, clock: Clock
+) -> None:
+    external.account_for(replace(ADA, groups_until=clock.later(days=1)))
+    administration.add_members("staff", ["ada"], actor="me")
+    administration.add_members("dp1", ["ada"], actor="me")
+    groups = {group.name: group.members for group in administration.groups()}
+    assert groups == {
+        "dp1": (Member("ada", None, None), Member("ada", ADA.issuer, clock.later(days=1))),
+        "staff": (Member("ada", None, None),),
+    }
+    external.account_for(replace(ADA, groups=frozenset({"dp2"})))
+    groups = {group.name: group.members for group in administration.groups()}
+    assert groups == {
+        "dp1": (Member("ada", None, None),),
+        "dp2": (Member("ada", ADA.issuer, None),),
+        "staff": (Member("ada", None, None),),
+    }
+
+
+def test_a_claim_names_no_user_as_a_group(external: ExternalAccounts, administration: Administration) -> None:
+    administration.add_account("bob", actor="me")
+    external.account_for(replace(ADA, groups=frozenset({"bob"})))
+    assert administration.groups() == []
+    with pytest.raises(BadParameter, match=r"The group can't have this name. Given: /vo/dp1."):
+        external.account_for(replace(ADA, groups=frozenset({"/vo/dp1"})))
+
+
+def test_several_identities_lead_to_one_account_and_one_to_one(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    administration.add_account("lovelace", actor="me")
+    github = ExternalIdentity("https://github.com", "99", "ada-l")
+    external.link("lovelace", ADA, actor="lovelace")
+    external.link("lovelace", ADA, actor="lovelace")
+    external.link("lovelace", github, actor="lovelace")
+    assert external.account_for(ADA).name == external.account_for(github).name == "lovelace"
+    administration.add_account("bob", actor="me")
+    with pytest.raises(Conflict) as caught:
+        external.link("bob", github, actor="bob")
+    assert str(caught.value) == (
+        "This identity belongs to another account. Given: ada-l of https://github.com. "
+        "Log in with it and use that account, or ask the operator."
+    )
+    with administration.store.read() as records:
+        account = administration.account("lovelace")
+        assert set(records.identities(account.id)) == {(ADA.issuer, "1815"), ("https://github.com", "99")}
