@@ -93,7 +93,7 @@ class Guard:
             body.check_declared(request.headers.get("content-length"))
             await self.app(scope, body, answer)
         except ClientDisconnect:
-            log.info("client went away before its request was complete", extra={"path": request.url.path})
+            log.info("client went away before it had its answer", extra={"path": request.url.path})
         except Exception as error:
             if answer.started:
                 # Returning without the end of the body makes the server close the connection: the client sees a

@@ -92,6 +92,7 @@ class StreamedAnswer(Response):
         self.rest = rest
         self.stall_timeout_s = stall_timeout_s
         self.limiter = limiter
+        self.gone = False
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,11 +116,15 @@ class StreamedAnswer(Response):
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
+            # A client that goes away is no fault of ours, whatever the stopped work says of being stopped.
+            if self.gone:
+                raise ClientDisconnect from failure
             raise failure
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self.gone = True
         await anyio.to_thread.run_sync(self.work.cancel)
 
     async def _pump(self, send: Send) -> None:
