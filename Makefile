@@ -1,4 +1,4 @@
-.PHONY: help demo demo-archive test check fuzz docs clean
+.PHONY: help demo demo-archive test check fuzz bench bench-quick bench-parts docs clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,12 +29,22 @@ fuzz:  ## Ask the real engine many random queries (FUZZ_CASES=100000 FUZZ_SEED=1
 	@scripts/setup-python.sh --dev
 	PYTHONPATH=tests .venv/bin/python fuzz/queries.py --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
 
+bench: bench-parts  ## Measure idac against GAVO DaCHS, PostgreSQL and LSDB (BENCH_OPTIONS="--rounds 3")
+	.venv/bin/python -m bench run $(BENCH_OPTIONS)
+
+bench-quick: bench-parts  ## The same with a million rows
+	.venv/bin/python -m bench run --quick $(BENCH_OPTIONS)
+
+bench-parts:
+	@scripts/setup-python.sh --dev --group bench
+	@scripts/bench-parts.sh
+
 docs:  ## Build the documentation into site/
 	@scripts/setup-python.sh --dev
 	.venv/bin/mkdocs build --strict --quiet
 
 clean:  ## Remove everything that was made here
-	rm -rf .venv .cache demo/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache demo/.run bench/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway.
 TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
