@@ -339,3 +339,17 @@ def test_a_part_whose_tables_have_another_version_is_refused(database: Database)
         "The state database was made by another version of idac. Given: jobs, version 2. Allowed: version 1. "
         "Use the idac that made it, or name a new database in state.database."
     )
+
+
+def test_a_file_that_was_moved_away_is_unavailable_and_no_empty_one_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = open_database(f"sqlite:///{path}")
+    with database.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE kept (n INTEGER)")
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreUnavailable), database.read() as connection:
+        connection.exec_driver_sql("SELECT * FROM kept")
+    assert not path.exists()
+    (tmp_path / "elsewhere.db").rename(path)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM kept").all() == []

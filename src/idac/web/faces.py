@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import logging
 import re
@@ -14,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from idac.core.errors import UserError
+from idac.core.errors import StoreUnavailable, UserError
 from idac.tables.writers.votable import error_document
 
 log = logging.getLogger(__name__)
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 #: ``votable``: DALI's error document. ``cone``: the same with Simple Cone Search's INFO. ``text``: UWS and downloads.
@@ -63,7 +65,24 @@ def fault_from(error: BaseException, where: str) -> ServiceFault:
 
 def as_user_error(error: BaseException, where: str) -> UserError:
     """*error* itself where its text may be shown, else a fault with an id."""
-    return error if isinstance(error, UserError) else fault_from(error, where)
+    if isinstance(error, UserError):
+        return error
+    if _is_full_disk(error):
+        log.error("no room on the disk for temporary files, in %s: %s", where, error)
+        return StoreUnavailable(
+            "The disk for temporary files of this centre is full.",
+            next_step="Try again in a minute, with a smaller upload or result if it lasts, and tell the operator.",
+        )
+    return fault_from(error, where)
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """True where the error, or one that it hides, is a full disk: libraries stumble once more while they clean up."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def error_response(error: Exception, request: Request, face: Face) -> Response:
@@ -72,7 +91,8 @@ def error_response(error: Exception, request: Request, face: Face) -> Response:
     chosen = _negotiate(request.headers.get("accept", ""), face)
     headers = {"cache-control": "no-store", "vary": "Accept"}
     if shown.status in (429, 503):
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        wait_s = shown.retry_after_s if isinstance(shown, TooOften) else None
+        headers["retry-after"] = str(wait_s or RETRY_AFTER_S)
     if shown.status == 401:
         headers["www-authenticate"] = 'Bearer realm="idac"'
     if chosen == "json":
