@@ -11,7 +11,6 @@ from bench.peers.compare import compare, report
 from bench.peers.plot import draw
 from bench.peers.processes import BenchError
 from bench.peers.results import read_results, table, to_json
-from bench.peers.session import prepared, run_all
 from bench.peers.sizes import add_size_options, chosen_sizes
 
 HERE = Path(__file__).parent
@@ -54,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # LSDB alone takes seconds to import, which whoever compares two files need not wait for.
+    from bench.peers.session import prepared, run_all  # noqa: PLC0415
+
     sizes = chosen_sizes(options)
     begun = time.perf_counter()
 

@@ -74,11 +74,16 @@ class TapClient:
 
     def _reopen_if_closed(self) -> None:
         """Services close a connection that was idle for some seconds, as while other peers were asked."""
-        connection = self._connection
-        if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
-            connection.close()
-        if connection.sock is None:
-            connection.connect()
+        if self.wait_closed(0):
+            self._connection.close()
+        if self._connection.sock is None:
+            self._connection.connect()
+
+    def wait_closed(self, seconds: float) -> bool:
+        """True once the service has closed the connection, if that happens within *seconds*."""
+        sock = self._connection.sock
+        # Between two requests nothing is readable but the end.
+        return sock is not None and bool(select.select([sock], [], [], seconds)[0])
 
     def close(self) -> None:
         self._connection.close()

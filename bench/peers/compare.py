@@ -68,9 +68,9 @@ def report(changes: Sequence[Change], *, everything: bool) -> str:
     """One line a row: those that regressed, or all."""
     chosen = [c for c in changes if everything or c.regressed]
     if not chosen:
-        return f"No regression in {len(changes)} rows.\n"
+        return f"No regression in {len(changes)} row{'' if len(changes) == 1 else 's'}.\n"
     lines = []
     for c in sorted(chosen, key=lambda c: -c.factor):
-        mark = "worse" if c.regressed else ("same" if 0.8 < c.factor < 1.25 else "better" if c.factor < 1 else "noise")
+        mark = "worse" if c.regressed else "better" if c.factor < 1 else "noise"
         lines.append(f"{mark:<7}{c.factor:6.2f}×  {c.row.title}: {c.before} → {c.after}")
     return "\n".join(lines) + "\n"

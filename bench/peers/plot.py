@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
-
 from bench.peers.results import Results
 
 _MET, _MISSED, _BARE = "#2f6fb0", "#c8553d", "#8a8a8a"
@@ -13,8 +11,11 @@ _MET, _MISSED, _BARE = "#2f6fb0", "#c8553d", "#8a8a8a"
 
 def draw(results: Results, out: Path) -> None:
     """Write *results* to *out*, whose ending says in which format."""
+    # Only those who draw need the group `bench` of the dependencies.
+    import matplotlib as mpl  # noqa: PLC0415
+
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only after the backend is chosen
+    from matplotlib import pyplot as plt  # noqa: PLC0415
 
     rows = [row for row in results.rows if row.ratio is not None and row.kind == "bar"][::-1]
     figure, axes = plt.subplots(figsize=(9, 0.38 * len(rows) + 1.4), layout="constrained")
