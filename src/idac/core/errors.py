@@ -170,6 +170,28 @@ class Busy(UserError):
     exit_code = 9
 
 
+class TooOften(UserError):
+    """The caller asks, or tries, more often than is allowed; after a while it may again."""
+
+    code = "too-often"
+    status = 429
+    dali = "TransientFault"
+    exit_code = 9
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        value: object = None,
+        allowed: str | None = None,
+        next_step: str | None = None,
+        position: Position | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(what, value=value, allowed=allowed, next_step=next_step, position=position)
+
+
 class StoreUnavailable(Busy):
     """The archive, result store or state database does not answer."""
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from idac.core.errors import StoreUnavailable, UserError
+from idac.core.errors import StoreUnavailable, TooOften, UserError
 from idac.tables.writers.votable import error_document
 
 log = logging.getLogger(__name__)
