@@ -7,8 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 
 from idac.core.database import Database, open_database
+from idac.identity import passwords
 from idac.identity.administration import Administration
 from idac.identity.settings import DataRight, IdentitySettings
 from idac.identity.store import IdentityStore
@@ -19,6 +21,16 @@ SETTINGS = IdentitySettings(
     enabled=True,
     rights={"dp1": DataRight(title="Data Preview 1", tables=["dp1"], ask="write to dp1@example.org.")},
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """argon2 at its least cost: these tests hash many passwords. test_passwords.py holds the real cost."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        patch.setattr(passwords, "_hasher", quick)
+        patch.setattr(passwords, "_NOBODYS", quick.hash("nobody"))
+        yield
 
 
 @pytest.fixture(scope="session")

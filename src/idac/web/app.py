@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from idac.web.faces import http_exception
-from idac.web.routes import Identify, PolicyRoute, identify_nobody
+from idac.web.routes import Gate, Identify, PolicyRoute, identify_nobody
 
 type Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -28,9 +28,14 @@ class WithoutTrailingSlash:
 
 
 def build_app(
-    routes: Sequence[PolicyRoute], *, identify: Identify = identify_nobody, lifespan: Lifespan | None = None
+    routes: Sequence[PolicyRoute],
+    *,
+    identify: Identify = identify_nobody,
+    gate: Gate | None = None,
+    lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """The application that serves *routes*; *identify* says who asks, for every one of them.
+    """The application that serves *routes*; *gate* says who asks, for every one of them, or *identify*
+    alone where there is no log-in.
 
     Raises TypeError for a route without a policy, and for two routes of the same path that share a method, where the
     second would never answer.
@@ -49,5 +54,5 @@ def build_app(
         route.guard.methods = frozenset().union(*(r.methods or () for r in routes if r.path == route.path))
     app.router.redirect_slashes = False
     app.add_middleware(WithoutTrailingSlash)
-    app.state.identify = identify
+    app.state.gate = gate or Gate(identify)
     return app

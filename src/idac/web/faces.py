@@ -175,6 +175,11 @@ def _negotiate(accept: str, face: Face) -> Literal["votable", "cone", "json", "t
     return face
 
 
+def is_for_a_person(request: Request) -> bool:
+    """True where somebody opens an address in a browser, and can be sent to another."""
+    return request.method == "GET" and _negotiate(request.headers.get("accept", ""), "text") == "page"
+
+
 def _error_page(error: UserError) -> str:
     rows = [("Given", error.value), ("Allowed", error.allowed), ("Next", error.next_step)]
     if error.position:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
-from idac.core.errors import AccessDenied, NotAuthenticated, TooLarge
-from idac.core.principal import ANONYMOUS, Principal
-from idac.web.faces import Face, error_response
+from idac.core.errors import AccessDenied, NotAuthenticated, StoreUnavailable, TooLarge, UserError
+from idac.core.principal import ANONYMOUS, Principal, Scope
+from idac.web.faces import Face, error_response, is_for_a_person
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ type Endpoint = Callable[[Request], Awaitable[Response]] | Callable[[Request], R
 #: still writing when the connection closes sees a broken pipe and no message.
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_S = 10.0
+#: Seconds after which a caller who is still being answered is identified again.
+RECHECK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,18 @@ class Policy:
 
     *access*: ``open`` to everyone (the service checks rights by principal), any logged-in ``user``, or ``admin``.
     *face*: how errors look to a client that states no preference. *max_body_bytes*: 0 refuses any body.
-    *cross_origin*: browsers on other origins may read the answers, without credentials.
+    *cross_origin*: browsers on other origins may read the answers, without credentials. *scope*: what a token must be
+    for. *advertises*: answers to nameless callers say how to log in, as AuthVO has capabilities do. *lenient*: a
+    credential that is not good counts as none, so that one can log in again.
     """
 
     access: Access
     face: Face
     max_body_bytes: int = 0
     cross_origin: bool = True
+    scope: Scope | None = None
+    advertises: bool = False
+    lenient: bool = False
 
 
 class PolicyRoute(Route):
@@ -65,11 +76,36 @@ async def identify_nobody(_request: Request) -> Principal:
     return ANONYMOUS
 
 
+def _no_challenges(_request: Request) -> Sequence[str]:
+    return ()
+
+
+def _forget(_request: Request, _error: UserError) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How a centre lets callers in; as it stands, it knows nobody and has no log-in.
+
+    *challenges* are values of WWW-Authenticate. *on_refusal* is told of every access that is refused. *log_in_path* is
+    where a browser is sent that should log in.
+    """
+
+    identify: Identify = identify_nobody
+    challenges: Callable[[Request], Sequence[str]] = _no_challenges
+    on_refusal: Callable[[Request, UserError], None] = _forget
+    log_in_path: str | None = None
+
+
 def principal_of(request: Request) -> Principal:
     """Who asks, as the guard found out before the endpoint ran."""
     principal = request.state.principal
     assert isinstance(principal, Principal)  # noqa: S101  set by Guard on every PolicyRoute
     return principal
+
+
+_EXPOSED = "Location, Content-Disposition, Retry-After, X-Request-Id, X-VO-Authenticated, ETag"
 
 
 class Guard:
@@ -80,7 +116,7 @@ class Guard:
         self.policy = policy
         self.methods = methods
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         body = BoundedBody(receive, self.policy.max_body_bytes)
         request = Request(scope, body)
         request.state.request_id = secrets.token_hex(8)
@@ -88,22 +124,44 @@ class Guard:
         if request.method == "OPTIONS":
             await self._preflight()(scope, receive, answer)
             return
+        gate: Gate = getattr(request.app.state, "gate", Gate())
         try:
-            request.state.principal = await self._admit(request)
+            principal = request.state.principal = await self._admit(request, gate)
+            if principal.kind != "anonymous":
+                answer.headers["x-vo-authenticated"] = principal.name
+                answer.recheck = lambda: gate.identify(request)
+            elif self.policy.advertises:
+                answer.challenges = gate.challenges(request)
             body.check_declared(request.headers.get("content-length"))
             await self.app(scope, body, answer)
         except ClientDisconnect:
             log.info("client went away before it had its answer", extra={"path": request.url.path})
         except Exception as error:
+            if isinstance(error, NotAuthenticated | AccessDenied):
+                gate.on_refusal(request, error)
             if answer.started:
                 # Returning without the end of the body makes the server close the connection: the client sees a
                 # broken transfer, never a short table that looks whole.
                 log.exception("answer broke off after it had begun", extra={"path": request.url.path})
                 return
-            response = error_response(error, request, self.policy.face)
+            response = self._refusal(error, request, gate)
             if not await self._drained(body, request):
                 response.headers["connection"] = "close"
             await response(scope, receive, answer)
+
+    def _refusal(self, error: Exception, request: Request, gate: Gate) -> Response:
+        """The answer that says what is wrong; a person who should log in is led to where that is done."""
+        if isinstance(error, NotAuthenticated) and gate.log_in_path and is_for_a_person(request):
+            here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            headers = {"location": f"{gate.log_in_path}?next={quote(here, safe='')}", "cache-control": "no-store"}
+            return Response(status_code=303, headers=headers)
+        response = error_response(error, request, self.policy.face)
+        challenges = gate.challenges(request) if response.status_code == 401 else ()
+        if challenges:
+            del response.headers["www-authenticate"]
+        for challenge in challenges:
+            response.headers.append("www-authenticate", challenge)
+        return response
 
     async def _drained(self, body: BoundedBody, request: Request) -> bool:
         """Read the rest of a refused request; False where the client waits to be asked for it, or sends too much."""
@@ -113,9 +171,13 @@ class Guard:
             await body.drain(DRAIN_BYTES)
         return body.ended
 
-    async def _admit(self, request: Request) -> Principal:
-        identify: Identify = getattr(request.app.state, "identify", identify_nobody)
-        principal = await identify(request)
+    async def _admit(self, request: Request, gate: Gate) -> Principal:
+        try:
+            principal = await gate.identify(request)
+        except (NotAuthenticated, AccessDenied):
+            if not self.policy.lenient:
+                raise
+            principal = ANONYMOUS
         if self.policy.access != "open" and principal.kind == "anonymous":
             raise NotAuthenticated(
                 "This address needs a log-in.", value=request.url.path, next_step="Log in, or send a token."
@@ -127,13 +189,20 @@ class Guard:
                 allowed="administrators of this centre",
                 next_step="Ask the operator.",
             )
+        if self.policy.scope is not None and not principal.may_use(self.policy.scope):
+            raise AccessDenied(
+                "This token is not for this.",
+                value=f"scopes {', '.join(sorted(principal.scopes or ()))}",
+                allowed=f"tokens with the scope {self.policy.scope}",
+                next_step="Make a token with this scope at /auth/tokens.",
+            )
         return principal
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"x-request-id": request.state.request_id}
         if self.policy.cross_origin:
             headers["access-control-allow-origin"] = "*"
-            headers["access-control-expose-headers"] = "Location, Content-Disposition, Retry-After, X-Request-Id, ETag"
+            headers["access-control-expose-headers"] = _EXPOSED
         return headers
 
     def _preflight(self) -> Response:
@@ -149,19 +218,32 @@ class Guard:
 
 
 class Answer:
-    """``send`` that adds a route's headers and remembers whether the status line is out."""
+    """``send`` that adds a route's headers, remembers whether the status line is out, and ends when its caller must.
+
+    A long answer is stopped at the next piece after the caller's token was revoked, or the account frozen.
+    """
 
     def __init__(self, send: Send, headers: dict[str, str]) -> None:
         self._send = send
-        self._headers = headers
+        self._checked = time.monotonic()
+        self.headers = headers
+        self.challenges: Sequence[str] = ()
+        self.recheck: Callable[[], Awaitable[object]] | None = None
         self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
-            for name, value in self._headers.items():
+            for name, value in self.headers.items():
                 headers.setdefault(name, value)
+            for challenge in self.challenges:
+                headers.append("www-authenticate", challenge)
+        elif self.recheck is not None and time.monotonic() - self._checked >= RECHECK_S:
+            # A state database that is away for a moment hides no revocation, as none can be written to it either.
+            with contextlib.suppress(StoreUnavailable):
+                await self.recheck()
+            self._checked = time.monotonic()
         await self._send(message)
 
 

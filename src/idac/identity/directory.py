@@ -1,0 +1,214 @@
+"""Who a credential belongs to now, with groups and rights: the side of identity that every request asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from idac.core.errors import AccessDenied, NotAuthenticated
+from idac.core.principal import Principal
+from idac.identity.credentials import Presented, matches
+from idac.identity.model import Account, Token
+from idac.identity.schema import GRANTS, GROUPS, MEMBERS, SESSIONS
+from idac.identity.store import IdentityStore, Records, ms
+from idac.identity.token_store import find_token, token_digest
+
+_AGAIN = "Log in again, or make a new token at /auth/tokens."
+
+
+class UnknownCredential(NotAuthenticated):
+    """What was sent is no credential of this centre: a typing error, or a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A caller, and the moment from which this may no longer be so even if nobody changes anything."""
+
+    principal: Principal
+    until_ms: int | None = None
+    #: The token to note the use of.
+    token: str | None = None
+
+
+class Directory:
+    """Thread-safe; keeps nothing, so that what it says is true when it says it.
+
+    All methods raise NotAuthenticated for a credential that is not good, and AccessDenied for an account that is shut.
+    """
+
+    def __init__(self, store: IdentityStore) -> None:
+        self._store = store
+
+    def by_token(self, presented: Presented) -> Known:
+        with self._store.read() as records:
+            kept = token_digest(records, presented.key)
+            if kept is None or not matches(presented, kept):
+                raise UnknownCredential("This token is not known here.", next_step=_AGAIN)
+            token = find_token(records, presented.key)
+            assert token is not None  # noqa: S101  its hash was there in this transaction
+            return self._with_token(records, token)
+
+    def by_session(self, presented: Presented) -> Known:
+        with self._store.read() as records:
+            row = records.connection.execute(sa.select(SESSIONS).where(SESSIONS.c.key == presented.key)).first()
+            if row is None or not matches(presented, row.digest):
+                raise UnknownCredential("Your log-in has ended.", next_step="Log in again.")
+            return self._with_session(records, row)
+
+    def by_account(self, account_id: int) -> Known:
+        """Somebody who proved by a password to be the account's holder."""
+        with self._store.read() as records:
+            account = records.account_by_id(account_id)
+            assert account is not None  # noqa: S101  accounts are never removed
+            return _known(records, account, "password", None)
+
+    def current(self, principal: Principal) -> Principal:
+        """The caller as of now; raises where the credential, or the account, is not good any more."""
+        if principal.kind == "anonymous":
+            return principal
+        kind, _, key = (principal.credential or "").partition(":")
+        with self._store.read() as records:
+            if kind == "token":
+                token = find_token(records, key)
+                if token is None:
+                    raise UnknownCredential("This token is not known here.", next_step=_AGAIN)
+                return self._with_token(records, token).principal
+            if kind == "session":
+                row = records.connection.execute(sa.select(SESSIONS).where(SESSIONS.c.key == key)).first()
+                if row is None:
+                    raise UnknownCredential("Your log-in has ended.", next_step="Log in again.")
+                return self._with_session(records, row).principal
+            return self._owner(records, principal, kind, key)
+
+    def owner_now(self, owner: Principal) -> Principal:
+        """The owner of a job as of now.
+
+        A job outlives the browser session or token in which it was made, when these end by themselves; it ends with a
+        token that was revoked, as whoever stole that must not go on. An administrator's job has administrators' rights
+        only where its credential had.
+        """
+        if owner.kind == "anonymous":
+            return owner
+        kind, _, key = (owner.credential or "").partition(":")
+        with self._store.read() as records:
+            return self._owner(records, owner, "job" if kind == "token" else kind, key)
+
+    def _owner(self, records: Records, owner: Principal, kind: str, key: str) -> Principal:
+        account = records.account(owner.name)
+        if account is None:
+            raise AccessDenied("There is no account of this name any more.", value=owner.name)
+        token = find_token(records, key) if kind == "job" else None
+        if token is not None:
+            _require_not_revoked(token)
+        credential = f"job:{key}" if token is not None else None
+        now = _known(records, account, credential, token.scopes if token is not None else None).principal
+        return now if owner.is_admin else _without_administration(now)
+
+    def _with_token(self, records: Records, token: Token) -> Known:
+        _require_not_revoked(token)
+        if token.state(records.now) == "expired":
+            raise NotAuthenticated("This token has expired.", value=_when(token.expires), next_step=_AGAIN)
+        account = records.account(token.account)
+        assert account is not None  # noqa: S101  accounts are never removed
+        return _known(
+            records, account, f"token:{token.key}", token.scopes, until=token.expires, token=_to_note(records, token)
+        )
+
+    def _with_session(self, records: Records, row: sa.Row[Any]) -> Known:
+        if row.expires <= records.ms:
+            raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
+        account = records.account_by_id(row.account)
+        assert account is not None  # noqa: S101  accounts are never removed
+        known = _known(records, account, f"session:{row.key}", None)
+        return Known(known.principal, _first(known.until_ms, row.expires))
+
+
+def require_active(account: Account, now: datetime) -> None:
+    """Raise AccessDenied for an account that is frozen or has expired."""
+    state = account.state(now)
+    if state != "active":
+        raise AccessDenied(
+            "This account is frozen." if state == "frozen" else "This account has expired.",
+            value=account.name,
+            next_step="Ask the operator of this centre.",
+        )
+
+
+def _require_not_revoked(token: Token) -> None:
+    if token.revoked is not None:
+        raise NotAuthenticated("This token was revoked.", value=_when(token.revoked), next_step=_AGAIN)
+
+
+def _known(
+    records: Records,
+    account: Account,
+    credential: str | None,
+    scopes: frozenset[str] | None,
+    *,
+    until: datetime | None = None,
+    token: str | None = None,
+) -> Known:
+    require_active(account, records.now)
+    groups, rights, first = _held(records, account.id)
+    principal = Principal(
+        account.name,
+        account.kind,
+        groups,
+        account.is_admin and (scopes is None or "admin" in scopes),
+        rights,
+        scopes,
+        credential,
+    )
+    ends = [ms(moment) for moment in (until, account.expires) if moment is not None]
+    return Known(principal, _first(first, *ends), token)
+
+
+def _held(records: Records, account_id: int) -> tuple[frozenset[str], frozenset[str], int | None]:
+    """Groups and rights of an account, and when the first of them ends."""
+    now = records.ms
+    query = (
+        sa.select(GROUPS.c.name, MEMBERS.c.expires, GRANTS.c.right, GRANTS.c.expires.label("right_expires"))
+        .join(GROUPS, MEMBERS.c.group == GROUPS.c.id)
+        .join(GRANTS, GRANTS.c.group == GROUPS.c.id, isouter=True)
+        .where(MEMBERS.c.account == account_id, _holds(MEMBERS.c.expires, now))
+    )
+    groups, rights, ends = set(), set(), []
+    for row in records.connection.execute(query):
+        groups.add(row.name)
+        ends.append(row.expires)
+        if row.right is not None and (row.right_expires is None or row.right_expires > now):
+            rights.add(row.right)
+            ends.append(row.right_expires)
+    return frozenset(groups), frozenset(rights), _first(*ends)
+
+
+def _holds(expires: sa.Column[int], now: int) -> sa.ColumnElement[bool]:
+    return sa.or_(expires.is_(None), expires > now)
+
+
+def _first(*moments: int | None) -> int | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _to_note(records: Records, token: Token) -> str | None:
+    """The token's key where its last use was not noted lately: a minute is close enough for people."""
+    return token.key if token.last_used is None or (records.now - token.last_used).total_seconds() >= 60 else None
+
+
+def _when(moment: datetime | None) -> str | None:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment is not None else None
+
+
+def _without_administration(principal: Principal) -> Principal:
+    return Principal(
+        principal.name,
+        principal.kind,
+        principal.groups,
+        False,
+        principal.rights,
+        principal.scopes,
+        principal.credential,
+    )

@@ -1,0 +1,80 @@
+"""Guessing made slow: wrong passwords and tokens are counted by address and by account, for all processes together."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+
+from idac.core.errors import TooOften
+from idac.identity.settings import IdentitySettings
+from idac.identity.store import IdentityStore, ms
+
+
+class Throttle:
+    """Thread-safe. *address* is the caller's as the server knows it."""
+
+    def __init__(self, store: IdentityStore, settings: IdentitySettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._blocked: dict[str, int] = {}  # until when, in milliseconds: no look at the database for those
+        self._lock = threading.Lock()
+
+    def check(self, address: str, account: str | None = None) -> None:
+        """Raise TooOften while there were too many wrong guesses.
+
+        For an account, other processes' counts are asked for; for tokens, which nobody guesses in a thousand years,
+        this process's own memory is enough to keep the state database from being flooded with tries.
+        """
+        subjects = self._subjects(address, account)
+        for subject, limit in subjects:
+            self._require_unblocked(subject)
+            if account is not None:
+                with self._store.read() as records:
+                    self._block(subject, limit, records.guesses(subject, self._window()))
+                self._require_unblocked(subject)
+
+    def wrong(self, address: str, account: str | None = None) -> None:
+        """Count a wrong guess."""
+        for subject, limit in self._subjects(address, account):
+            with self._store.write() as records:
+                self._block(subject, limit, records.count_guess(subject, self._window()))
+
+    def _subjects(self, address: str, account: str | None) -> list[tuple[str, int]]:
+        subjects = [(f"address {network_of(address)}", self._settings.guesses_per_address)]
+        if account is not None:
+            subjects.append((f"account {account[:64]}", self._settings.guesses_per_account))
+        return subjects
+
+    def _window(self) -> int:
+        return ms(self._store.now()) // (self._settings.guess_window_s * 1000)
+
+    def _block(self, subject: str, limit: int, count: int) -> None:
+        if count < limit:
+            return
+        now = ms(self._store.now())
+        with self._lock:
+            self._blocked = {name: until for name, until in self._blocked.items() if until > now}
+            self._blocked[subject] = (self._window() + 1) * self._settings.guess_window_s * 1000
+
+    def _require_unblocked(self, subject: str) -> None:
+        until = self._blocked.get(subject)
+        if until is None:
+            return
+        left_s = -((ms(self._store.now()) - until) // 1000)
+        if left_s > 0:
+            raise TooOften(
+                "There were too many wrong passwords or tokens.",
+                next_step=f"Try again in {left_s} s. Programs that send an old token may be the cause.",
+                retry_after_s=left_s,
+            )
+
+
+def network_of(address: str) -> str:
+    """The address, or for IPv6 the network of it that one customer has whole."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if parsed.version == 6:
+        return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+    return str(parsed)
