@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from idac.query.engines.duckdb.settings import DuckDBSettings
 from idac.query.plan.planning import plan_query
 from idac.query.scheduler import FairScheduler
 from idac.web.settings import ServerSettings
+from services.http import post
 from services.tap_centre import OPEN_TO_ALL, Centre, serving_tap
 from services.waiting import until
 
@@ -117,3 +120,17 @@ def test_the_refusal_says_whose_queries_are_too_many() -> None:
         "Too many queries are waiting at the moment. Given: 3 waiting. "
         "Try again in a minute, or submit the query as an asynchronous job."
     )
+
+
+def test_requests_that_wait_for_a_locked_state_database_keep_no_answer_from_being_made(centre: Centre) -> None:
+    with closing(sqlite3.connect(centre.spool.parent / "jobs.db", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(8) as pool:
+            form = {"LANG": "ADQL", "QUERY": SMALL}
+            waiting = [pool.submit(post, f"{centre.tap}/async", data=form, timeout=60) for _ in range(8)]
+            for _ in range(5):
+                answer = post(f"{centre.tap}/sync", data={**form, "QUERY": "SELECT * FROM demo.stars"}, timeout=20)
+                assert answer.text.rstrip().endswith("</VOTABLE>")
+            assert not any(future.done() for future in waiting)
+            lock.execute("COMMIT")
+            assert {future.result().status_code for future in waiting} == {303}

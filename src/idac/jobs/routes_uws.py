@@ -51,7 +51,7 @@ class UwsRoutes:
         self._service = service
         self._watch = watch
         self._web = web
-        self._in_thread = web.in_thread
+        self._in_thread = web.in_state_thread
 
     def routes(self) -> list[PolicyRoute]:
         """All of UWS's addresses. Jobs are open to everyone here; the service asks whose they are."""

@@ -24,6 +24,8 @@ class WebContext:
     limits: BodyLimits = field(init=False)
     #: For work that ends soon: pages, look-ups, the next piece of an answer.
     threads: anyio.CapacityLimiter = field(init=False)
+    #: For requests about jobs, which wait for the state database: answers must go on while it is locked.
+    state: anyio.CapacityLimiter = field(init=False)
     #: For queries that wait for their turn. Threads of their own, since those that wait must not keep others from work.
     waiting: anyio.CapacityLimiter = field(init=False)
 
@@ -32,6 +34,7 @@ class WebContext:
         limits = BodyLimits(self.settings.max_form_bytes, self.settings.max_upload_files)
         object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "threads", anyio.CapacityLimiter(self.settings.worker_threads))
+        object.__setattr__(self, "state", anyio.CapacityLimiter(self.settings.worker_threads))
         object.__setattr__(self, "waiting", anyio.CapacityLimiter(self.settings.waiting_requests))
 
     @property
@@ -42,3 +45,7 @@ class WebContext:
     async def in_thread[T](self, work: Callable[[], T]) -> T:
         """*work*'s result, from one of the threads for requests that wait."""
         return await anyio.to_thread.run_sync(work, limiter=self.threads)
+
+    async def in_state_thread[T](self, work: Callable[[], T]) -> T:
+        """*work*'s result, from one of the threads for requests that wait for the state database."""
+        return await anyio.to_thread.run_sync(work, limiter=self.state)

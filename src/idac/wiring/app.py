@@ -91,7 +91,7 @@ def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext) ->
     store = JobStore(kept.database)
 
     async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
-        return await web.in_thread(lambda: store.phases(ids))
+        return await web.in_state_thread(lambda: store.phases(ids))
 
     watch = PhaseWatch(read_phases, settings.jobs.poll_s)
     runs = "jobs" in settings.parts
