@@ -77,3 +77,68 @@ def test_a_constant_orders_and_groups_nothing(asking: Asking, constant: str) -> 
 @pytest.mark.parametrize("clause", ["", " WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1))"])
 def test_rows_come_where_no_column_of_the_table_is_asked_for(asking: Asking, clause: str) -> None:
     assert asking.rows(f"SELECT TOP 2 1, 'a', POINT(10, -5) FROM demo.stars{clause}") == [(1, "a", [10.0, -5.0])] * 2
+
+
+NESTED = [
+    *("ABS({})", "SQRT({})", "LOG(2 + {})", "LOG10({})", "ACOS({})", "POWER({}, 2)", "MOD({}, 7)", "ROUND({}, 1)"),
+    *("TRUNCATE({}, 1)", "ivo_interval_overlaps({}, 1, 2, 3)", "ivo_interval_overlaps(0, 1, 2, {})", "COALESCE({}, 2)"),
+    *("DISTANCE({}, 1, 2, 3)", "CASE WHEN mag > 1 THEN {} END", "ivo_healpix_index(5, {}, 2)", "SIGN({})"),
+    *(
+        "COORD1(POINT({}, 2))",
+        "AREA(CIRCLE(1, 2, {}))",
+        "AREA(BOX({}, 2, 3, 4))",
+        "CONTAINS(POINT({}, 2), CIRCLE(1, 2, 3))",
+    ),
+    *(
+        "ivo_hms_to_degrees(CAST({} AS VARCHAR))",
+        "ivo_hasword(CAST({} AS VARCHAR), '1')",
+        "LENGTH(CAST({} AS VARCHAR))",
+    ),
+    *(
+        "ivo_healpix_index(5, ivo_healpix_center(5, CAST({} AS INTEGER)))",
+        "ivo_to_mjd(CAST('2000-01-01' AS TIMESTAMP)) + {}",
+    ),
+    "COORD1(ivo_epoch_prop_pos({}, 2, 3, 4, 5, 6, 7, 8))",
+    "COORD1(ivo_geom_transform('ICRS', 'GALACTIC', ivo_geom_transform('FK5', 'FK4', POINT({}, 2))))",
+    "COORD1(CENTROID(CIRCLE(CENTROID(CIRCLE(POINT({}, 2), 1)), 1)))",
+    "DISTANCE(ivo_geom_transform('ICRS', 'GALACTIC', CENTROID(CIRCLE(ivo_healpix_center(5, 7), {}))), POINT(1, 2))",
+]
+
+
+@pytest.mark.parametrize("innermost", ["mag", "RAND()"])
+@pytest.mark.parametrize("form", NESTED)
+def test_calls_may_be_nested_as_deep_as_the_grammar_lets_them(asking: Asking, form: str, innermost: str) -> None:
+    """What doubles with each level would take hours, and memory without end."""
+    text, levels = innermost, 38 // max(form.count("("), 1)
+    for _ in range(levels):
+        text = form.format(text)
+    try:
+        answer = asking.rows(f"SELECT TOP 1 {text} FROM demo.stars")
+    except BadQuery as error:
+        assert error.text in (  # noqa: PT017  either way is good
+            "Geometries and functions are nested too deeply in one another. "
+            "Work inner values out in a sub-query of FROM, or in WITH.",
+            "A value that the query works out is out of range. Allowed: whole numbers of 64 bits. "
+            "Leave out the rows that cause it with WHERE, or work in DOUBLE PRECISION with CAST.",
+        )
+    else:
+        assert len(answer) == 1
+
+
+def test_points_out_of_points_out_of_points_are_refused_before_they_fill_the_memory(asking: Asking) -> None:
+    text = "POINT(ra, dec)"
+    for _ in range(9):
+        text = f"ivo_geom_transform('ICRS', 'FK5', CENTROID(CIRCLE(COALESCE(NULL, {text}), 1)))"
+    with pytest.raises(BadQuery) as caught:
+        asking.ask(f"SELECT DISTANCE({text}, POINT(1, 2)) FROM demo.stars")
+    assert caught.value.text == (
+        "Geometries and functions are nested too deeply in one another. "
+        "Work inner values out in a sub-query of FROM, or in WITH."
+    )
+
+
+def test_one_region_is_one_value_wherever_it_is_written(asking: Asking) -> None:
+    inside = "CASE WHEN 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 120)) THEN 1 ELSE 0 END"
+    counts = asking.rows(f"SELECT {inside}, COUNT(*) FROM demo.stars GROUP BY {inside} ORDER BY {inside}")
+    assert [key for key, _ in counts] == [0, 1]
+    assert sum(n for _, n in counts if isinstance(n, int)) == asking.value("SELECT COUNT(*) FROM demo.stars")

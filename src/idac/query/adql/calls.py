@@ -13,7 +13,7 @@ from idac.query.adql.functions import FUNCTIONS, SPECIAL, Function
 from idac.query.adql.geometry_rules import GEOMETRY, resolve_geometry
 from idac.query.adql.hints import FUNCTIONS_ELSEWHERE, nearest
 from idac.query.adql.literals import repr_double
-from idac.query.adql.nodes import bare, constant, duplicate, is_text, kind_of, place_of, typed, unit_of, widened
+from idac.query.adql.nodes import bare, constant, is_text, kind_of, place_of, typed, unit_of, widened
 from idac.query.adql.types import alike, belongs, describe, widest
 from idac.sky.frames import FRAMES
 from idac.tables.model import DOUBLE, POINT, DataType
@@ -154,16 +154,13 @@ class _Call:
         return self.expressions.as_timestamp(value, node) if family == "time" else value
 
     def healpix_arguments(self) -> list[exp.Expr] | None:
-        """Order and two angles, where the second form with one point was written; else None."""
+        """Order and two angles, or order and a point that is not written out; None for the form with two angles."""
         given = self.node.expressions
         if len(given) != 2:
             return None
         order = self.argument(given[0], "integer", self.name)
         point = bare(self.argument(given[1], "point", self.name))
-        if isinstance(point, g.Point):
-            return [order, point.this, point.expression]
-        first = typed(g.Coord1(this=point), DOUBLE, place_of(point), "deg")
-        return [order, first, typed(g.Coord2(this=duplicate(point)), DOUBLE, place_of(point), "deg")]
+        return [order, point.this, point.expression] if isinstance(point, g.Point) else [order, point]
 
     def transform(self, function: Function) -> exp.Expr:
         """A point in another frame; of a circle its centre, of a polygon its corners, since a change of frame turns."""

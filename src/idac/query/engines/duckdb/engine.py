@@ -36,10 +36,17 @@ _READ_AHEAD = 0.125
 _MOST_READ_AHEAD = 64 * 2**20
 #: Pairs of rows that cost as much to compare as one row to read.
 _PAIRS_A_ROW = 10
+#: Memory for each thread of a query. With less, DuckDB 1.5 runs out of it instead of spilling.
+_BYTES_A_THREAD = 128 * 2**20
 #: Part of the memory that interactive places share.
 _INTERACTIVE_SHARE = 0.25
 #: Part of the memory, beyond that of places, for rows that wait for slow readers.
 _WAITING_SHARE = 0.125
+
+
+def _share(memory_bytes: int, threads: int, spill_bytes: int) -> Share:
+    """A share with no more threads than its memory is enough for: each has buffers that do not go to disk."""
+    return Share(memory_bytes, max(1, min(threads, memory_bytes // _BYTES_A_THREAD)), spill_bytes)
 
 
 @dataclass
@@ -80,7 +87,7 @@ class DuckDBEngine:
             settings.max_queued,
             settings.max_queued_per_owner,
         )
-        self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30))
+        self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30), stores=stores)
         self._watchdog = Watchdog()
         self._budget = Budget(int(settings.memory_gib * 2**30 * _WAITING_SHARE), int(settings.spill_gib * 2**30))
         access = Access(tuple(r.rstrip("/") for r in readable), tuple(stores))
@@ -96,10 +103,13 @@ class DuckDBEngine:
         memory, spill = settings.memory_gib * 2**30, int(settings.spill_gib * 2**30)
         small = int(memory * _INTERACTIVE_SHARE / settings.interactive_places)
         large = int(memory * (1 - _INTERACTIVE_SHARE) / settings.heavy_places)
-        few = min(2, settings.threads)
         return [
-            ("interactive", settings.interactive_places, Share(max(small, 64 * 2**20), few, spill)),
-            ("heavy", settings.heavy_places, Share(max(large, 128 * 2**20), settings.threads, spill)),
+            (
+                "interactive",
+                settings.interactive_places,
+                _share(max(small, 64 * 2**20), min(2, settings.threads), spill),
+            ),
+            ("heavy", settings.heavy_places, _share(max(large, 128 * 2**20), settings.threads, spill)),
         ]
 
     # -- running -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sqlglot import exp
 
+from idac.core.errors import BadQuery
 from idac.query.adql import geometry as g
 from idac.query.engines.duckdb import functions
 from idac.query.engines.duckdb.shapes import ShapeWriter
@@ -47,12 +48,23 @@ _CONSTRUCTORS = (g.Point, g.Circle, g.Box, g.PolygonNode, g.RegionText, g.Centro
 class ExpressionWriter:
     """Writes one query's expressions."""
 
-    def __init__(self, queries: Queries) -> None:
-        self._queries = queries
+    def __init__(self, queries: Queries, longest: int) -> None:
+        """*longest*: characters of SQL that one expression may take."""
+        self._queries, self._longest = queries, longest
         self.shapes = ShapeWriter(self)
 
     def sql(self, node: exp.Expr) -> str:
-        """*node* as a value or a condition."""
+        """*node* as a value or a condition. Raises BadQuery where nesting makes it too long to be planned."""
+        text = self._sql(node)
+        if len(text) > self._longest:
+            # Where a part is named more than once, its length doubles with each level.
+            raise BadQuery(
+                "Geometries and functions are nested too deeply in one another.",
+                next_step="Work inner values out in a sub-query of FROM, or in WITH.",
+            )
+        return text
+
+    def _sql(self, node: exp.Expr) -> str:
         if isinstance(node, g.Geometry):
             return self._geometry(node)
         if isinstance(node, exp.Predicate):
@@ -92,6 +104,8 @@ class ExpressionWriter:
 
     def _geometric_condition(self, node: exp.Expr) -> str | None:
         """``1 = CONTAINS(…)``, ``CONTAINS(…) = 0`` and ``DISTANCE(…) < 1``, said directly."""
+        if isinstance(node, exp.Between):
+            return None
         relation = p.demanded(node)
         if relation is not None:
             return self.shapes.relation(relation)
@@ -169,12 +183,14 @@ class ExpressionWriter:
             whole = node.meta["type"].is_integer
             return functions.write_aggregate(name, arguments, distinct=bool(node.meta.get("distinct")), whole=whole)
         if name == "IVO_HEALPIX_INDEX" and len(node.expressions) == 2:
-            order, point = node.expressions
-            return functions.write_function(name, [self.sql(order), *self.shapes.point(point)])
+            order, point = map(self.sql, node.expressions)
+            return f"idac_healpix_point({order}, {point})"
         if name == "IVO_GEOM_TRANSFORM":
             source, target, point = node.expressions
-            ra, dec = self.shapes.point(point)
-            return f"idac_transform({self.sql(source)}, {self.sql(target)}, {ra}, {dec})"
+            frames = f"{self.sql(source)}, {self.sql(target)}"
+            if isinstance(p.bare(point), g.Point):
+                return f"idac_transform({frames}, {', '.join(self.shapes.point(point))})"
+            return f"idac_transform_point({frames}, {self.sql(point)})"
         return functions.write_function(name, [self.sql(a) for a in node.expressions])
 
     def _argument(self, node: exp.Expr) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 _REPEATABLE = 2_000
 #: A word of any script; RE2's own \\w knows ASCII alone, and would find the word b in Bär.
 _WORD = r"[\p{L}\p{M}\p{N}_]+"
+_RANDOM = "random()"
 type Template = Callable[..., str]
 
 
@@ -19,20 +20,32 @@ def _call(name: str) -> Template:
     return lambda *arguments: f"{name}({', '.join(arguments)})"
 
 
-def _within_one(name: str) -> Template:
-    """Arc sine and arc cosine, NULL beyond -1 and 1."""
+def _once(x: str, body: Callable[[str], str]) -> str:
+    """*body*, which repeats its argument, of *x*: written out where that costs little, else as a lambda.
 
-    def write(x: str) -> str:
-        return f"CASE WHEN abs({x}) <= 1 THEN {name}({x}) END" if len(x) <= _REPEATABLE else f"{name}({x})"
+    DuckDB works out a repeated part once. It has macros that look as though they named their argument once (nullif,
+    array_to_string), and double the text with each level of nesting all the same; so none of those is used.
+    """
+    if len(x) <= _REPEATABLE and _RANDOM not in x:
+        return body(x)
+    return f"list_transform([{x}], lambda v: {body('v')})[1]"
 
-    return write
+
+def _where(condition: str, value: str) -> Template:
+    """A function of a number that exists where *condition* holds; both name the number as {x}."""
+    return lambda x: _once(
+        f"CAST({x} AS DOUBLE)", lambda v: f"CASE WHEN {condition.format(x=v)} THEN {value.format(x=v)} END"
+    )
+
+
+def _no_nan(value: str) -> str:
+    return _once(value, lambda v: f"CASE WHEN NOT isnan({v}) THEN {v} END")
 
 
 def _truncate(x: str, places: str = "0") -> str:
     # DuckDB gives x itself where the power of ten is no double.
-    if len(places) <= _REPEATABLE:
-        places = f"CASE WHEN {places} < -308 THEN -308 ELSE {places} END"
-    return f"trunc(CAST({x} AS DOUBLE), CAST({places} AS INTEGER))"
+    within = _once(places, lambda n: f"CASE WHEN {n} < -308 THEN -308 ELSE {n} END")
+    return f"trunc(CAST({x} AS DOUBLE), CAST({within} AS INTEGER))"
 
 
 def _timestamp(x: str) -> str:
@@ -46,12 +59,14 @@ def _days(x: str, epoch_mjd: float) -> str:
 
 
 def _histogram(value: str, low: str, high: str, bins: str) -> str:
-    value = f"nullif(CAST({value} AS DOUBLE), 'nan'::DOUBLE)"
-    place = (
-        f"CASE WHEN {value} IS NULL OR {value} < {low} THEN 0 WHEN {value} >= {high} THEN {bins} + 1 "
-        f"ELSE least(CAST(floor(({value} - {low}) * {bins} / ({high} - {low})) AS BIGINT) + 1, {bins}) END"
-    )
-    counts = f"histogram(CAST({place} AS BIGINT))"
+    def place(v: str) -> str:
+        return (
+            f"CASE WHEN {v} IS NULL OR isnan({v}) OR {v} < {low} THEN 0 WHEN {v} >= {high} THEN {bins} + 1 "
+            f"ELSE least(CAST(floor(({v} - {low}) * {bins} / ({high} - {low})) AS BIGINT) + 1, {bins}) END"
+        )
+
+    value = _once(f"CAST({value} AS DOUBLE)", place)
+    counts = f"histogram(CAST({value} AS BIGINT))"
     return (
         f"list_transform(range(0, {bins} + 2), lambda i: CAST(coalesce(map_extract_value({counts}, i), 0) AS BIGINT))"
     )
@@ -64,8 +79,13 @@ def _has_word(haystack: str, needle: str) -> str:
 
 def _overlaps(low1: str, high1: str, low2: str, high2: str) -> str:
     # An interval that ends before it begins has no point in common with any.
-    tests = f"{low1} <= {high2} AND {low2} <= {high1} AND {low1} <= {high1} AND {low2} <= {high2}"
-    return f"CAST({tests} AS INTEGER)"
+    def tests(low1: str, high1: str, low2: str, high2: str) -> str:
+        return f"{low1} <= {high2} AND {low2} <= {high1} AND {low1} <= {high1} AND {low2} <= {high2}"
+
+    if len(low1 + high1 + low2 + high2) <= _REPEATABLE:
+        return f"CAST({tests(low1, high1, low2, high2)} AS INTEGER)"
+    ends = f"[[{low1}, {high1}, {low2}, {high2}]]"
+    return f"CAST(list_transform({ends}, lambda v: {tests('v[1]', 'v[2]', 'v[3]', 'v[4]')})[1] AS INTEGER)"
 
 
 TEMPLATES: dict[str, Template] = {
@@ -75,19 +95,18 @@ TEMPLATES: dict[str, Template] = {
     "DEGREES": _call("degrees"),
     "RADIANS": _call("radians"),
     "EXP": _call("exp"),
-    # greatest() and nullif() make what has no logarithm NULL, and name the argument once.
-    "LOG": lambda x: f"ln(nullif(greatest(CAST({x} AS DOUBLE), 0e0), 0e0))",
-    "LOG10": lambda x: f"log10(nullif(greatest(CAST({x} AS DOUBLE), 0e0), 0e0))",
+    "LOG": _where("{x} > 0", "ln({x})"),
+    "LOG10": _where("{x} > 0", "log10({x})"),
     "MOD": lambda x, y: f"({x} % {y})",
     "PI": lambda: "pi()",
     # A power that does not exist is NaN to DuckDB, which would compare as larger than every number.
-    "POWER": lambda x, y: f"nullif(pow({x}, {y}), 'nan'::DOUBLE)",
-    "SQRT": lambda x: f"nullif(pow({x}, 0.5e0), 'nan'::DOUBLE)",
-    "RAND": lambda *_: "random()",
+    "POWER": lambda x, y: _no_nan(f"pow({x}, {y})"),
+    "SQRT": _where("{x} >= 0", "sqrt({x})"),
+    "RAND": lambda *_: _RANDOM,
     "ROUND": lambda x, n="0": f"round(CAST({x} AS DOUBLE), CAST({n} AS INTEGER))",
     "TRUNCATE": _truncate,
-    "ACOS": _within_one("acos"),
-    "ASIN": _within_one("asin"),
+    "ACOS": _where("abs({x}) <= 1", "acos({x})"),
+    "ASIN": _where("abs({x}) <= 1", "asin({x})"),
     "ATAN": _call("atan"),
     "ATAN2": _call("atan2"),
     "COS": _call("cos"),
@@ -134,7 +153,7 @@ AGGREGATES: dict[str, Template] = {
     "MEDIAN": _call("median"),
     "QUANTILE": _call("quantile_cont"),
     # Of one value, or of values that are all the same, there is no correlation: NaN to DuckDB.
-    "CORR": lambda *pair: f"nullif(corr({', '.join(pair)}), 'nan'::DOUBLE)",
+    "CORR": lambda *pair: _no_nan(f"corr({', '.join(pair)})"),
     "IVO_STRING_AGG": _call("string_agg"),
     "IVO_HISTOGRAM": _histogram,
 }

@@ -101,6 +101,11 @@ def _healpix(order: pa.Array, ra: pa.Array, dec: pa.Array) -> pa.Array:
     return pa.array(result, pa.int64(), mask=~valid)
 
 
+def _healpix_point(order: pa.Array, places: pa.Array) -> pa.Array:
+    lists = flat(places)
+    return _healpix(order, pc.list_element(lists, 0), pc.list_element(lists, 1))
+
+
 def _healpix_center(order: pa.Array, index: pa.Array) -> pa.Array:
     orders = doubles(order)
     index = flat(index)
@@ -277,6 +282,11 @@ def _transform(source: pa.Array, target: pa.Array, ra: pa.Array, dec: pa.Array) 
     return points(lon, lat)
 
 
+def _transform_point(source: pa.Array, target: pa.Array, places: pa.Array) -> pa.Array:
+    lists = flat(places)
+    return _transform(source, target, pc.list_element(lists, 0), pc.list_element(lists, 1))
+
+
 def _hms(texts: pa.Array) -> pa.Array:
     return optional(hms_to_degrees(flat(texts).to_pylist()))
 
@@ -287,6 +297,7 @@ def _dms(texts: pa.Array) -> pa.Array:
 
 _FUNCTIONS = (
     PythonFunction("idac_healpix", ("BIGINT", "DOUBLE", "DOUBLE"), "BIGINT", _healpix),
+    PythonFunction("idac_healpix_point", ("BIGINT", "DOUBLE[]"), "BIGINT", _healpix_point),
     PythonFunction("idac_healpix_center", ("BIGINT", "BIGINT"), "DOUBLE[]", _healpix_center),
     PythonFunction("idac_match_order", ("DOUBLE",), "BIGINT", _match_order),
     PythonFunction("idac_cells", ("DOUBLE", "DOUBLE", "DOUBLE", "BIGINT"), "BIGINT[]", _cells),
@@ -302,6 +313,7 @@ _FUNCTIONS = (
     PythonFunction("idac_epoch_prop", ("DOUBLE",) * 8, "DOUBLE[]", _epoch_prop),
     PythonFunction("idac_epoch_prop_pos", ("DOUBLE",) * 8, "DOUBLE[]", _epoch_prop_pos),
     PythonFunction("idac_transform", ("VARCHAR", "VARCHAR", "DOUBLE", "DOUBLE"), "DOUBLE[]", _transform),
+    PythonFunction("idac_transform_point", ("VARCHAR", "VARCHAR", "DOUBLE[]"), "DOUBLE[]", _transform_point),
     PythonFunction("idac_hms", ("VARCHAR",), "DOUBLE", _hms),
     PythonFunction("idac_dms", ("VARCHAR",), "DOUBLE", _dms),
 )

@@ -9,6 +9,7 @@ a condition by hash only in an inner join; an outer one is made of an inner one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +24,7 @@ from idac.query.plan.constants import constant_number
 from idac.query.plan.matches import RegionMatch, SkyMatch, item_of
 from idac.query.plan.model import MatchPlan, Plan, SelectPlan
 from idac.query.plan.restrictions import is_sorted_position
-from idac.query.plan.sources import FromTree, Item, Joined, aliases_of, iter_joins, tables_of
+from idac.query.plan.sources import FromTree, Item, Joined, aliases_of, iter_items, iter_joins, tables_of
 from idac.sky.healpix import MAX_ORDER
 from idac.sky.regions import Region
 from idac.tables.model import INT, DataType
@@ -31,15 +32,20 @@ from idac.tables.model import INT, DataType
 _SIDES = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "FULL JOIN"}
 _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
 _ROW = "__row"
+_CONSTANT = re.compile(r"[(\s-]*+(?:[0-9.][0-9.e+-]*+|'(?:[^']|'')*+'|NULL|TRUE|FALSE)[)\s]*+")
+#: Characters of SQL for one expression: so many, and so many for each character of the query and its sources.
+_LONGEST, _LONGER = 200_000, 6
 
 
 @dataclass(frozen=True)
 class _SameCell:
-    """That the column *name* of two sources is equal, in the ON of *join* or in WHERE (None)."""
+    """That the column *name* of some sources, and *outside*, are equal: in the ON of *join*, or in WHERE (None)."""
 
     join: Joined | None
-    aliases: tuple[str, str]
+    aliases: tuple[str, ...]
     name: str
+    #: The cell of a row of a query round this one.
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,14 @@ class QueryWriter:
 
     def __init__(self, plan: Plan, sources: Mapping[str, str]) -> None:
         self._plan, self._sources = plan, sources
-        self._expressions = ExpressionWriter(self)
+        # A sub-query among the expressions names files, thousands of them in a large archive.
+        written = len(plan.query.adql) + sum(map(len, sources.values()))
+        self._expressions = ExpressionWriter(self, _LONGEST + _LONGER * written)
         #: Columns of an alias that now stand in another source, under ``alias.column``.
         self._moved: dict[str, str] = {}
+        self._sources_by_alias = {
+            item.alias: item for select in plan.selects.values() for item in iter_items(select.tree)
+        }
         self._count = 0
 
     @property
@@ -159,10 +170,7 @@ class QueryWriter:
         """A key of GROUP BY or ORDER BY; a bare number would mean a column's place, and DuckDB refuses a bare text."""
         text = self._expressions.sql(node)
         kind: DataType = node.meta.get("type") or INT
-        scalar = kind.arraysize is None or kind.datatype == "char"
-        if not scalar or any(isinstance(n, exp.Column | exp.Query | exp.Anonymous) for n in node.walk()):
-            return text
-        return f"CAST({text} AS {type_name(kind)})"
+        return f"CAST({text} AS {type_name(kind)})" if _CONSTANT.fullmatch(text) else text
 
     def _order(self, node: exp.Select) -> str:
         order = node.args.get("order")
@@ -216,7 +224,7 @@ class QueryWriter:
 
     def _same_cells(self, source: _From, join: Joined | None) -> list[str]:
         found = [c for c in source.conditions if c.join is join]
-        return [" = ".join(self.column(alias, c.name) for alias in c.aliases) for c in found]
+        return [" = ".join((*(self.column(alias, c.name) for alias in c.aliases), *c.outside)) for c in found]
 
     def _source(self, source: _From, item: Item) -> str:
         """A source under its alias, with the cells that matches need."""
@@ -241,6 +249,9 @@ class QueryWriter:
         name = self.new_name("c")
         many, one = self._cells(source, match)
         source.added.setdefault(match.exploded, []).append((f"UNNEST({many})", name))
+        if match.correlated:
+            source.conditions.append(_SameCell(None, (match.exploded,), name, (one,)))
+            return
         source.added.setdefault(match.keyed, []).append((one, name))
         source.conditions.append(_SameCell(match.join, (match.exploded, match.keyed), name))
 
@@ -287,7 +298,7 @@ class QueryWriter:
                 largest.append(number(constant))
             else:
                 (alias,) = tables_of(term)
-                largest.append(f"({self._largest(item_of(source.plan.tree, alias), term)})")
+                largest.append(f"({self._largest(self._sources_by_alias[alias], term)})")
         name = self.new_name("r")
         total = " + ".join(f"CAST({v} AS DOUBLE)" for v in largest)
         source.common.append(f"{quoted(name)} AS MATERIALIZED (SELECT idac_match_order({total}) AS o)")
@@ -422,6 +433,8 @@ def _key_point(match: MatchPlan) -> exp.Expr:
 
 def stored_cell(plan: SelectPlan, match: MatchPlan) -> str | None:
     """The column of the keyed table's files that holds the cell of its position; None where none does."""
+    if match.correlated:
+        return None
     use, position = item_of(plan.tree, match.keyed).use, p.plain_position(p.bare(_key_point(match)))
     if use is None or position is None or not is_sorted_position(use, *position[1:]):
         return None

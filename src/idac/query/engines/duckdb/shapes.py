@@ -43,7 +43,8 @@ class Shape:
         if self.kind == "region":
             return self.parts[0]
         if self.kind == "polygon":
-            return f"('POLYGON ICRS ' || array_to_string({self.parts[0]}, ' '))"
+            # array_to_string is a macro that doubles its argument.
+            return f"('POLYGON ICRS ' || list_aggregate(CAST({self.parts[0]} AS VARCHAR[]), 'string_agg', ' '))"
         word = {"point": "POSITION", "circle": "CIRCLE"}[self.kind]
         return f"('{word} ICRS ' || " + " || ' ' || ".join(f"CAST({v} AS DOUBLE)" for v in self.parts) + ")"
 
@@ -62,6 +63,8 @@ class ShapeWriter:
     def __init__(self, expressions: ExpressionWriter) -> None:
         self._expressions = expressions
         self.regions: list[Region] = []
+        #: Their numbers by the node that they are written as: in GROUP BY, one region must have one number.
+        self._numbers: dict[exp.Expr, int] = {}
 
     def sql(self, node: exp.Expr) -> str:
         return self._expressions.sql(node)
@@ -164,7 +167,7 @@ class ShapeWriter:
     def point_inside(self, point: tuple[str, str], outer: exp.Expr) -> str:
         region = constant_region(outer)
         if region is not None:
-            return self.inside_constant(point, region)
+            return self.inside_constant(point, region, outer)
         shape = self.shape(outer)
         if shape.kind == "point":
             return f"({separation(*point, *shape.parts)} = 0)"
@@ -174,7 +177,7 @@ class ShapeWriter:
             return f"idac_in_polygon({point[0]}, {point[1]}, {shape.parts[0]})"
         return f"idac_in_text({point[0]}, {point[1]}, {shape.parts[0]})"
 
-    def inside_constant(self, point: tuple[str, str], region: Region) -> str:
+    def inside_constant(self, point: tuple[str, str], region: Region, written: exp.Expr) -> str:
         if _short(*point):
             if isinstance(region, Circle) and region.radius_deg <= 90:
                 centre = number(region.ra_deg), number(region.dec_deg)
@@ -183,8 +186,10 @@ class ShapeWriter:
                 edges = _convex_edges(region)
                 if edges is not None:
                     return _inside_edges(point, edges)
-        self.regions.append(region)
-        return f"idac_in_region({len(self.regions) - 1}, {point[0]}, {point[1]})"
+        if written not in self._numbers:
+            self._numbers[written] = len(self.regions)
+            self.regions.append(region)
+        return f"idac_in_region({self._numbers[written]}, {point[0]}, {point[1]})"
 
 
 def half_sin2(ra1: str, dec1: str, ra2: str, dec2: str) -> str:
