@@ -19,8 +19,9 @@ _LONGEST = 8192
 class QueryCompiler:
     """Resolves ADQL, and remembers. Thread-safe.
 
-    A resolved query is kept for one picture of the archive and one caller's groups and rights, so that neither a new version of a
-    table nor another caller ever meets it. Queries over uploads are not kept: their tables are gone with the request.
+    A resolved query is kept for one picture of the archive and one caller's groups and rights, so that neither a new
+    version of a table nor another caller ever meets it. Queries over uploads are not kept: their tables are gone with
+    the request.
     """
 
     def __init__(self, rights: RightsPolicy) -> None:
