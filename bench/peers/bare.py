@@ -12,6 +12,8 @@ from bench.peers.queries import Query
 class BarePostgres:
     """Answers *query*'s own SQL for *dialect*, ``q3c`` or ``pgsphere``."""
 
+    most_each_round = 1_000_000
+
     def __init__(self, cluster: Cluster, dialect: str) -> None:
         self._connection = cluster.connect(DATABASE)
         self._dialect = dialect

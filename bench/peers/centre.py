@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.data import Files
@@ -35,7 +35,7 @@ class IdacCentre:
 
     folder: Path
     log: Path
-    port: int = field(default_factory=free_port)
+    port: int = 0
 
     @property
     def url(self) -> str:
@@ -79,6 +79,8 @@ class IdacCentre:
         return done.stdout
 
     def start(self) -> Service:
+        """The service, on a port that is free now."""
+        self.port = free_port()
         command = [str(IDAC), "--config", str(self.folder / "dac.yaml"), "up", "--port", str(self.port), "--json"]
         return Service("idac", command, self.log, os.environ, as_user=False)
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,7 +43,7 @@ class Dachs:
     folder: Path
     cluster: Cluster
     log: Path
-    port: int = field(default_factory=free_port)
+    port: int = 0
 
     @property
     def url(self) -> str:
@@ -143,6 +143,9 @@ class Dachs:
     # -- the server --------------------------------------------------------------------------------------------------
 
     def start(self) -> Service:
+        """The server, on a port that is free now."""
+        self.port = free_port()
+        self._configure()
         env = user_env({"GAVOSETTINGS": str(self._rc)})
         return Service("dachs", [DACHS, "serve", "start", "-f"], self.log, env, as_user=True)
 

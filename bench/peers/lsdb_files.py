@@ -23,6 +23,9 @@ _NEIGHBOURS = 8
 class LsdbFiles:
     """Opens both catalogues once, and answers questions as an LSDB user would write them."""
 
+    #: Its small queries take a second each, and tell nothing new after a few.
+    most_each_round = 3
+
     def __init__(self, survey: Path, positions: Path) -> None:
         warnings.filterwarnings("ignore", module="lsdb|hats|dask|nested_pandas")
         self._survey_folder, self._positions_folder = survey, positions

@@ -14,7 +14,9 @@ from bench.peers.queries import Query, Row
 
 
 class Peer(Protocol):
-    """Someone who answers queries."""
+    """Someone who answers queries, of one row of the table at most *most_each_round* in a round."""
+
+    most_each_round: int
 
     def can(self, query: Query) -> bool: ...
     def ask(self, query: Query) -> tuple[float, int]: ...
@@ -23,8 +25,11 @@ class Peer(Protocol):
 class ServicePeer:
     """A TAP service. Rows are counted after the clock has stopped."""
 
-    def __init__(self, name: str, client: TapClient) -> None:
-        self.name, self.client = name, client
+    most_each_round = 1_000_000
+
+    def __init__(self, name: str, client: TapClient, processor_seconds: Callable[[], float]) -> None:
+        """*processor_seconds* is what the service's processes have used since they began."""
+        self.name, self.client, self.processor_seconds = name, client, processor_seconds
         self.row: Row | None = None
 
     def can(self, _query: Query) -> bool:
@@ -49,33 +54,37 @@ class Measurement:
         self.samples: Samples = defaultdict(lambda: defaultdict(list))
         #: What the peers answered to each row's last query: rows, or the number that was asked for.
         self.answers: dict[str, int] = {}
-        #: Processor seconds of this process for each sample of a service.
+        #: Processor seconds for each sample: of this process, and of the service that answered.
         self.client_cpu: Samples = defaultdict(lambda: defaultdict(list))
+        self.service_cpu: Samples = defaultdict(lambda: defaultdict(list))
 
     def run(self, rounds: int, say: Callable[[str], None]) -> None:
         """One round to warm up, whose times are dropped, and then *rounds* that count."""
         for number in range(rounds + 1):
             say(f"Round {number} of {rounds}" + (" (to warm up)" if not number else ""))
             for row in self.rows:
-                for query in self._queries(row, number):
-                    self._ask_all(row, query, number)
+                for count, query in enumerate(self._queries(row, number)):
+                    peers = [name for name, peer in self.peers.items() if count < peer.most_each_round]
+                    if peers:
+                        self._ask_all(row, query, number, peers)
 
     def _queries(self, row: Row, number: int) -> Iterator[Query]:
         each = self._small if row.small else 1
         for k in range(each):
             yield row.queries[(number * each + k) % len(row.queries)]
 
-    def _ask_all(self, row: Row, query: Query, number: int) -> None:
+    def _ask_all(self, row: Row, query: Query, number: int, names: list[str]) -> None:
         found: dict[str, int] = {}
-        names = list(self.peers)
         # Nobody is always first after somebody else's work.
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             peer = self.peers[name]
-            if isinstance(peer, ServicePeer):
-                peer.row = row
+            service = peer if isinstance(peer, ServicePeer) else None
+            if service is not None:
+                service.row = row
             if not peer.can(query):
                 continue
+            before = service.processor_seconds() if service is not None else 0.0
             cpu = time.process_time()
             gc.disable()
             try:
@@ -85,6 +94,8 @@ class Measurement:
             if number:
                 self.samples[row.key][name].append(seconds)
                 self.client_cpu[row.key][name].append(time.process_time() - cpu)
+                if service is not None:
+                    self.service_cpu[row.key][name].append(service.processor_seconds() - before)
         if len(set(found.values())) > 1:
             raise BenchError(f"The answers to {query.adql!r} differ: {found}. Nothing was measured that way.")
         self.answers[row.key] = next(iter(found.values()))

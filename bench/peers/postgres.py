@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.peers.processes import BenchError, free_port, give, run
+from bench.peers.processes import BenchError, free_port, give, processor_seconds, run
 
 
 def binaries() -> Path:
@@ -55,6 +55,10 @@ class Cluster:
 
     def dsn(self, database: str) -> str:
         return f"host=localhost port={self.port} user=postgres password={self.password} dbname={database}"
+
+    def processor_seconds(self) -> float:
+        """Processor time of the server's processes since it began."""
+        return processor_seconds(int((self.folder / "postmaster.pid").read_text().split("\n", 1)[0]))
 
     def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.dsn(database), autocommit=True)

@@ -151,6 +151,8 @@ def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
 class Answering:
     """A peer that answers at once, always the same."""
 
+    most_each_round = 2
+
     def __init__(self, name: str, rows: int, asked: list[tuple[str, str]]) -> None:
         self.name, self.rows, self.asked = name, rows, asked
 
@@ -177,6 +179,13 @@ def test_peers_are_asked_by_turns_and_another_is_first_each_round() -> None:
     assert measurement.samples["one"] == {"a": [5.0, 7.0], "b": [4.0, 8.0]}
     assert measurement.samples["two"] == {"a": [6.0, 9.0]}
     assert measurement.answers == {"one": 7, "two": 7}
+
+
+def test_a_peer_is_asked_no_more_of_a_row_in_a_round_than_it_says() -> None:
+    asked: list[tuple[str, str]] = []
+    row = Row("one", "one", [Query(str(n)) for n in range(8)], small=True)
+    Measurement([row], {"a": Answering("a", 7, asked)}, small_repeats=4).run(1, lambda _: None)
+    assert [adql for adql, _ in asked] == ["0", "1", "4", "5"]
 
 
 def test_answers_that_differ_stop_the_run() -> None:

@@ -61,7 +61,10 @@ def test_limits_are_the_most_for_times_and_memory_and_the_least_for_rates() -> N
 
 
 def test_results_come_back_from_json_as_they_were() -> None:
-    results = some_results(a_row(answer=431, note="warm"), a_row(key="rate", unit="req/s", bar=None, kind="also"))
+    results = some_results(
+        a_row(answer=431, note="warm", processor_s={"idac": 0.5}),
+        a_row(key="rate", unit="req/s", bar=None, kind="also"),
+    )
     again = from_json(to_json(results))
     assert again == Results(
         list(results.rows), results.sizes, results.machine, results.versions, results.begun, list(results.notes)
@@ -99,12 +102,14 @@ def test_values_are_shown_in_units_that_suit_them(value: float, unit: str, text:
 
 def test_the_table_has_idac_and_dachs_first_and_says_what_was_missed() -> None:
     peers = {"LSDB": Figure((0.5,)), "DaCHS": Figure((0.1, 0.1, 0.2)), "idac": Figure((0.02, 0.03, 0.02))}
+    start = a_row(key="b", title="start", bar=None, peers={"idac": peers["idac"]})
+    used = {"idac": 0.01, "DaCHS": 0.3}
     assert (
-        table(some_results(a_row(peers=peers), a_row(key="b", title="start", bar=None, peers={"idac": peers["idac"]})))
+        table(some_results(a_row(peers=peers, processor_s=used), start))
         == """\
-|         | idac          | DaCHS           | LSDB   | DaCHS ÷ idac | bar |        |
-|---------|---------------|-----------------|--------|--------------|-----|--------|
-| cone 1′ | 20 ms (29 ms) | 100 ms (190 ms) | 500 ms | 5            | ≥ 8 | missed |
-| start   | 20 ms (29 ms) | –               | –      | –            |     |        |
+|         | idac          | DaCHS           | LSDB   | DaCHS ÷ idac | bar |        | by processor time |
+|---------|---------------|-----------------|--------|--------------|-----|--------|-------------------|
+| cone 1′ | 20 ms (29 ms) | 100 ms (190 ms) | 500 ms | 5            | ≥ 8 | missed | 30                |
+| start   | 20 ms (29 ms) | –               | –      | –            |     |        | –                 |
 """
     )
