@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy import units as u
@@ -173,3 +174,19 @@ def test_a_jobs_upload_can_be_read_on_any_machine(uploads: Uploads, tmp_path: Pa
         assert isinstance(entry.storage, PlainStorage)
         assert pq.read_table(entry.storage.files[0]).num_rows == 5
         assert entry.table.columns[1].description == "Right ascension"
+
+
+def test_an_upload_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    settings = UploadSettings(max_uri_bytes=16 * 2**20)
+    uploads = Uploads(settings, UriFetcher(settings), tmp_path / "spool")
+    zeros = pa.array(np.zeros(60_000))
+    sink = BytesIO()
+    pq.write_table(pa.table({f"c{i}": zeros for i in range(300)}), sink, compression="zstd")
+    assert len(sink.getvalue()) < 2**20
+    sent = {"t": file(tmp_path, "t.parquet", sink.getvalue())}
+    with pytest.raises(TooLarge) as caught:
+        uploads.stage(parse_uploads(["mine,param:t"], settings), sent, uploads.new_folder())
+    assert caught.value.text == (
+        "The upload unpacks to more than an upload may hold. Given: more than 67108864 bytes. "
+        "Allowed: four times query.uploads.max_uri_bytes. Leave out columns or rows that the query does not need."
+    )

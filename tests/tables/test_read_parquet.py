@@ -253,3 +253,13 @@ def test_a_table_can_be_chosen_only_where_there_are_several() -> None:
         "A Parquet file holds one table, so none can be chosen. Given: 2. "
         "Allowed: a choice of table in FITS and VOTable files. Leave the choice out."
     )
+
+
+def test_rows_that_unpack_from_nothing_come_in_batches_of_what_they_take_in_memory() -> None:
+    zeros = pa.array(np.zeros(30_000))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({f"c{i}": zeros for i in range(600)}), sink, compression="zstd")
+    with open_table(io.BytesIO(sink.getvalue())) as table:
+        sizes = [batch.nbytes for batch in table.iter_batches()]
+    assert sum(sizes) >= 30_000 * 600 * 8
+    assert max(sizes) < 70 * 2**20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -88,17 +89,29 @@ class TapRoutes:
         async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
             asked = parse_tap_request(parameters, self._service.settings.uploads)
             query_id = f"sync-{secrets.token_hex(8)}"
-            start = partial(self._start, asked, parameters, principal, query_id, fair_owner(request, principal))
-            started = await run_for_client(request, start, lambda: self._service.cancel(query_id), self._web.waiting)
+            owner, gone = fair_owner(request, principal), threading.Event()
+
+            def stop() -> None:
+                gone.set()  # uploads are read before there is a query
+                self._service.cancel(query_id)
+
+            start = partial(self._start, asked, parameters, principal, query_id, owner, gone.is_set)
+            started = await run_for_client(request, start, stop, self._web.waiting)
         return answer(started, self._web, asked)
 
     def _start(
-        self, asked: TapRequest, parameters: Parameters, principal: Principal, query_id: str, owner: str
+        self,
+        asked: TapRequest,
+        parameters: Parameters,
+        principal: Principal,
+        query_id: str,
+        owner: str,
+        gone: Callable[[], bool],
     ) -> Started:
         folder = self._uploads.new_folder() if asked.uploads else None
         clean = partial(shutil.rmtree, folder, ignore_errors=True) if folder else _nothing
         try:
-            tables = self._uploads.stage(asked.uploads, parameters.files, folder) if folder else {}
+            tables = self._uploads.stage(asked.uploads, parameters.files, folder, gone) if folder else {}
         except BaseException:
             clean()
             raise

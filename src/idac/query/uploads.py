@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idac.catalogs.snapshot import PlainStorage, TableEntry
-from idac.core.errors import BadData, BadParameter, Cancelled
+from idac.core.errors import BadData, BadParameter, Cancelled, TooLarge
 from idac.core.store import Store
 from idac.jobs.model import StoredFile
 from idac.query.fetching import UriFetcher
@@ -27,6 +27,8 @@ from idac.web.parameters import UploadedFile
 
 SCHEMA = "TAP_UPLOAD"
 _ROW_GROUP = 131_072
+#: Bytes of rows that wait to be written: a wide table, which may come as a few kB of zeros, has fewer rows in a group.
+_PENDING_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){0,2}$", re.ASCII)
 
 
@@ -83,12 +85,11 @@ class Uploads:
 
     def convert(self, source: Path, target: Path, cancelled: Callable[[], bool] = never) -> None:
         """Stream the table in *source* to Parquet with its columns' metadata."""
-        limits = ReadLimits(
-            max_bytes=4 * self._settings.max_uri_bytes, max_rows=self._settings.max_rows, max_columns=4096
-        )
+        most = 4 * self._settings.max_uri_bytes
+        limits = ReadLimits(max_bytes=most, max_rows=self._settings.max_rows, max_columns=4096)
         with open_table(source, limits=limits) as table:
             _refuse_names_alike(table.columns)
-            _write(table, target, cancelled)
+            _write(table, target, cancelled, most)
 
     def put(self, spec: UploadSpec, files: Mapping[str, UploadedFile], key: str, store: Store) -> StoredFile:
         """An inline upload, converted, in the result store: a job may run on any machine."""
@@ -151,17 +152,26 @@ def _refuse_names_alike(columns: Sequence[Column]) -> None:
         )
 
 
-def _write(table: TableSource, target: Path, cancelled: Callable[[], bool]) -> None:
+def _write(table: TableSource, target: Path, cancelled: Callable[[], bool], most_bytes: int) -> None:
     with pq.ParquetWriter(target, arrow_schema(table.columns), compression="zstd", compression_level=1) as writer:
         pending: list[pa.RecordBatch] = []
-        rows = 0
+        rows = size = whole = 0
         for batch in table.iter_batches():
             if cancelled():
                 raise Cancelled("The query was stopped.")
             pending.append(batch)
             rows += batch.num_rows
-            if rows >= _ROW_GROUP:
+            size += batch.nbytes
+            whole += batch.nbytes
+            if whole > most_bytes:
+                raise TooLarge(
+                    "The upload unpacks to more than an upload may hold.",
+                    value=f"more than {most_bytes} bytes",
+                    allowed="four times query.uploads.max_uri_bytes",
+                    next_step="Leave out columns or rows that the query does not need.",
+                )
+            if rows >= _ROW_GROUP or size >= _PENDING_BYTES:
                 writer.write_table(pa.Table.from_batches(pending), row_group_size=_ROW_GROUP)
-                pending, rows = [], 0
+                pending, rows, size = [], 0, 0
         if pending:
             writer.write_table(pa.Table.from_batches(pending), row_group_size=_ROW_GROUP)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idac.core.errors import BadData
-from idac.tables.arrow import arrow_type, column_from_arrow
+from idac.tables.arrow import arrow_type, column_from_arrow, row_width
 from idac.tables.model import INT, STRING, Column
 from idac.tables.readers.arrow_columns import arrow_errors, conform_batch
 from idac.tables.readers.inputs import Input
@@ -64,7 +64,8 @@ class ParquetSource(TableSource):
                 _require_same_schema(files[0], self._schema, file, other.schema_arrow)
                 rows += other.metadata.num_rows
                 size += _unpacked_size(other.metadata)
-        self._row_bytes = max(1, size // max(1, rows))
+        # A column of one value unpacks from nothing, and takes as much memory as any other.
+        self._row_bytes = max(row_width(self._schema), size // max(1, rows))
         self._hive = _hive_columns(files, self._schema.names)
         self._masks = _astropy_masks(self._schema)
         own = tuple(column_from_arrow(f) for f in self._schema if f.name not in self._masks.values())
