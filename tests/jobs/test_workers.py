@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from idac.core.errors import Cancelled
 from idac.core.store import FolderStore
 from idac.jobs.model import Job, Phase
 from idac.jobs.service import JobService
 from idac.jobs.settings import JobsSettings
 from idac.jobs.store import JobStore
 from idac.jobs.sweeper import Sweeper
-from idac.jobs.workers import Workers
+from idac.jobs.workers import RunContext, Workers
 from services.counting_jobs import ANN, Counting, new
 from services.waiting import until
 
@@ -128,6 +129,42 @@ def test_deleting_stops_the_work_and_leaves_nothing(
     until(kind.closed.is_set)
     assert jobs.get("a") is None
     assert list(results.list("jobs")) == []
+
+
+class Deaf(Counting):
+    """Does not hear the first word to stop, as a query does that has only begun to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = 0
+
+    def _count(self, n: int, hold: bool, context: RunContext) -> Iterator[bytes]:
+        def hear() -> None:
+            self.words += 1
+            if self.words > 1:
+                self.go.set()
+
+        context.on_cancel(hear)
+        self.running.set()
+        assert self.go.wait(60)
+        raise Cancelled("The query was stopped.")
+        yield b""
+
+
+@pytest.mark.parametrize("end", [Phase.ABORTED, Phase.QUEUED])
+def test_a_word_to_stop_that_goes_unheard_is_said_again(jobs: JobStore, results: FolderStore, end: Phase) -> None:
+    kind = Deaf()
+    workers = Workers(jobs, results, {"count": kind}, SETTINGS)
+    workers.start()
+    service = JobService(jobs, results, SETTINGS, workers.wake)
+    service.create(new(), job_id="a", run=True)
+    assert kind.running.wait(60)
+    if end == Phase.ABORTED:
+        service.abort(service.get("count", "a", ANN))
+        assert kind.go.wait(60)
+    workers.stop()
+    assert kind.words > 1
+    assert phase(jobs, "a") == end
 
 
 def test_a_job_over_its_time_is_aborted_and_says_why(jobs: JobStore, service: JobService, kind: Counting) -> None:

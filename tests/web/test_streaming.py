@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from idac.web.routes import Policy, PolicyRoute
 from idac.web.streaming import run_for_client, start_stream
 from services import http
 from services.http_server import serving
+from services.waiting import until
 
 OPEN = Policy("open", "text")
 
@@ -49,6 +51,23 @@ class Counted:
 
     def close(self) -> None:
         self.closed.set()
+
+
+@dataclass
+class Deaf(Counted):
+    """Does not hear the first cancel."""
+
+    cancels: int = 0
+
+    def cancel(self) -> None:
+        self.cancels += 1
+        if self.cancels > 1:
+            self.cancelled.set()
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.chunk
+        assert self.cancelled.wait(60)
+        raise Cancelled("The query was stopped.")
 
 
 class Scene:
@@ -120,6 +139,17 @@ def test_a_reader_that_goes_away_stops_the_work() -> None:
             next(answer.iter_bytes())
         assert scene.work.cancelled.wait(60)
         assert scene.work.closed.wait(60)
+
+
+def test_a_cancel_that_goes_unheard_is_given_again(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(Deaf())
+    with scene.serve() as url, caplog.at_level(logging.INFO, "idac"):  # type: ignore[attr-defined]
+        with httpx.stream("GET", f"{url}/stream") as answer:
+            next(answer.iter_bytes())
+        until(lambda: bool(caplog.records))
+        assert scene.work.closed.is_set()
+    # A client that goes away is no fault.
+    assert [r.message for r in caplog.records] == ["client went away before it had its answer"]
 
 
 def test_a_reader_that_stops_reading_stops_the_work_too() -> None:

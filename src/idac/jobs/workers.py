@@ -47,7 +47,7 @@ class RunContext(Protocol):
     @property
     def cancelled(self) -> bool: ...
     def on_cancel(self, stop: Callable[[], None]) -> None:
-        """Call *stop* once, from another thread, when the job must end; at once if that is so already."""
+        """Call *stop*, from another thread and more than once, when the job must end; at once if that is so already."""
         ...
 
     def report(self, read: Callable[[], JobProgress]) -> None:
@@ -80,10 +80,9 @@ class Run:
 
     def on_cancel(self, stop: Callable[[], None]) -> None:
         with self._lock:
-            if self.stop_reason is None:
-                self._stops.append(stop)
-                return
-        stop()
+            self._stops.append(stop)
+        if self.cancelled:
+            stop()
 
     def report(self, read: Callable[[], JobProgress]) -> None:
         self._read = read
@@ -92,11 +91,13 @@ class Run:
         return self._read() if self._read is not None else None
 
     def stop(self, reason: StopReason) -> None:
+        """Stop for this reason, or for the first one given; called again until the run has ended.
+
+        A run may be at a point where there is nothing yet to be stopped, so one call may go unheard.
+        """
         with self._lock:
-            if self.stop_reason is not None:
-                return
-            self.stop_reason = reason
-            stops, self._stops = self._stops, []
+            self.stop_reason = self.stop_reason or reason
+            stops = list(self._stops)
         for stop in stops:
             stop()
 
@@ -153,7 +154,10 @@ class Workers:
             run.stop("shutdown")
         end = time.monotonic() + timeout_s
         for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            while thread.is_alive() and time.monotonic() < end:
+                thread.join(self._settings.poll_s)
+                for run in runs:
+                    run.stop("shutdown")
         self._sweeper.stop(max(0.0, end - time.monotonic()))
 
     def wake(self) -> None:

@@ -16,6 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two cancels of work whose client is gone: one may come before there is anything to be cancelled.
+CANCEL_AGAIN_S = 0.2
+
 
 class Work(Protocol):
     """A running piece of work whose answer is bytes. ``cancel`` may come from any thread, more than once."""
@@ -39,7 +42,7 @@ async def run_for_client[T](
         while (await request.receive())["type"] != "http.disconnect":
             pass
         gone = True
-        await anyio.to_thread.run_sync(cancel)
+        await _cancel_until_stopped(cancel)
 
     failure: Exception | None = None
     result: list[T] = []
@@ -57,6 +60,13 @@ async def run_for_client[T](
     if failure is not None:
         raise failure
     return result[0]
+
+
+async def _cancel_until_stopped(cancel: Callable[[], None]) -> None:
+    """Cancel again and again; the scope that this runs in ends when the work has."""
+    while True:
+        await anyio.to_thread.run_sync(cancel)
+        await anyio.sleep(CANCEL_AGAIN_S)
 
 
 def _close_quietly(result: object) -> None:
@@ -125,7 +135,7 @@ class StreamedAnswer(Response):
         while (await receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        await anyio.to_thread.run_sync(self.work.cancel)
+        await _cancel_until_stopped(self.work.cancel)
 
     async def _pump(self, send: Send) -> None:
         chunk: bytes | None = self.first
