@@ -12,7 +12,7 @@ import io
 import re
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -104,14 +104,7 @@ def encode(adql: str, form: str, rows: int) -> bytes:
 
 def count_rows(body: bytes, form: str) -> int:
     """Rows of an answer of numbers, without decoding more than it takes to count them."""
-    return {
-        "binary2": _binary2_rows,
-        "tabledata": lambda b: len(re.findall(rb"<TR[ >]", b)),
-        "csv": lambda b: max(b.count(b"\n") - 1, 0),
-        "fits": lambda b: int(re.findall(rb"NAXIS2  =\s+(\d+)", b[:100_000])[-1]),
-        "parquet": lambda b: pq.read_metadata(io.BytesIO(b)).num_rows,
-        "arrow": lambda b: sum(batch.num_rows for batch in pa.ipc.open_stream(b)),
-    }[form](body)
+    return _COUNTERS[form](body)
 
 
 def first_number(body: bytes) -> float:
@@ -130,3 +123,13 @@ def _binary2_rows(body: bytes) -> int:
     if left:
         raise BenchError(f"A BINARY2 stream of {size} bytes does not divide into rows of {width}.")
     return rows
+
+
+_COUNTERS: Mapping[str, Callable[[bytes], int]] = {
+    "binary2": _binary2_rows,
+    "tabledata": lambda b: len(re.findall(rb"<TR[ >]", b)),
+    "csv": lambda b: max(b.count(b"\n") - 1, 0),
+    "fits": lambda b: int(re.findall(rb"NAXIS2  =\s+(\d+)", b[:100_000])[-1]),
+    "parquet": lambda b: int(pq.read_metadata(io.BytesIO(b)).num_rows),
+    "arrow": lambda b: sum(batch.num_rows for batch in pa.ipc.open_stream(b)),
+}

@@ -85,7 +85,7 @@ class Dachs:
         """gavo.rc with the port of now; the database's port in DaCHS's own file."""
         tmp = self.folder / "root" / "tmp"
         tmp.mkdir(parents=True, exist_ok=True)
-        settings = {
+        settings: dict[str, dict[str, object]] = {
             "general": {"rootDir": self.folder / "root", "tempDir": tmp, "group": _group(), "gavoGroup": _group()},
             "web": {
                 "bindAddress": "127.0.0.1",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -68,7 +69,7 @@ def check_reachable(folder: Path) -> None:
 
 def run(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, text: str = "") -> str:
     """What *command*, run as the servers' user, prints; BenchError with the end of its output where it fails."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         command,
         cwd="/",
         env=_clean_env(env),
@@ -87,7 +88,7 @@ def run(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = No
     return done.stdout
 
 
-def _as_user() -> dict[str, object]:
+def _as_user() -> dict[str, Any]:
     user = server_user()
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": ()} if user else {}
 

@@ -55,20 +55,17 @@ def table_rows(sizes: Sizes, files: Files) -> list[Row]:
     rng = np.random.default_rng(7)
     many = sizes.small_repeats * (sizes.rounds + 1)
     few = sizes.rounds + 1
-    places = {
-        "deep": lambda n, margin: _places(rng, DEEP, n, margin),
-        "wide": lambda n, margin: _places(rng, WIDE, n, margin),
-    }
+    fields = {"deep": DEEP, "wide": WIDE}
     ids = {c: rng.choice(known_ids(files, c), many).tolist() for c in ("object_id", "source_id")}
     one = [Query(f"SELECT TOP 1 * FROM {SURVEY}", q3c=f"SELECT * FROM {SURVEY} LIMIT 1", lsdb=("head", 1))]
     rows = [Row("top1", "TOP 1", one, bar=5, small=True)]
-    for field_name, place in places.items():
-        cones = [_cone(ra, dec, ARCMIN) for ra, dec in place(many, 0.05)]
+    for field_name, area in fields.items():
+        cones = [_cone(ra, dec, ARCMIN) for ra, dec in _places(rng, area, many, 0.05)]
         rows.append(Row(f"cone_{field_name}", f"cone 1′, {field_name}", cones, bar=12, small=True))
-    degrees = [_cone(ra, dec, 1.0) for ra, dec in places["wide"](few, 1.1)]
+    degrees = [_cone(ra, dec, 1.0) for ra, dec in _places(rng, WIDE, few, 1.1)]
     rows.append(Row("cone_degree", "rows within 1°, wide", degrees, bar=15, maxrec=10_000_000))
-    for field_name, place in places.items():
-        polygons = [_polygon(ra, dec) for ra, dec in place(few, 0.3)]
+    for field_name, area in fields.items():
+        polygons = [_polygon(ra, dec) for ra, dec in _places(rng, area, few, 0.3)]
         rows.append(Row(f"polygon_{field_name}", f"polygon 0.2°, {field_name}", polygons, bar=8))
     rows += [
         Row("id", "id look-up", [_lookup("object_id", i) for i in ids["object_id"]], bar=4, small=True),
