@@ -18,13 +18,15 @@ from idac.core.errors import BadParameter
 from idac.sky import cover as covers
 from idac.sky.cover import Ranges
 from idac.sky.healpix import MAX_ORDER, healpix29, healpix_center
-from idac.sky.vectors import Floats, half_angle_sin2, positions, separation_deg, unit_vectors
+from idac.sky.vectors import Floats, half_angle_sin2, middle_of_cap, positions, separation_deg, unit_vectors
 
 type Mask = npt.NDArray[np.bool_]
 
 _SQUARE_DEGREES = np.degrees(1.0) ** 2
 #: Slack of closed boundaries, in the sine of an angle.
 _EPSILON = 1e-15
+#: Least cosine of the angle from the middle of a polygon to its corners for which no better middle is looked for.
+_DEEP = 0.05
 
 
 class Region(Protocol):
@@ -101,10 +103,14 @@ class Polygon:
 
     @cached_property
     def middle(self) -> Floats:
-        """Direction that all corners are on one side of, where there is one: that of their sum."""
-        total = unit_vectors(self.ra_deg, self.dec_deg).sum(axis=0)
+        """Direction that all corners are on one side of, where there is one."""
+        corners = unit_vectors(self.ra_deg, self.dec_deg)
+        total = corners.sum(axis=0)
         length = np.linalg.norm(total)
-        return np.asarray(total / length if length > 1e-12 else np.array([0.0, 0.0, 1.0]), dtype=np.float64)
+        if length > 1e-12 and (corners @ total).min() > _DEEP * length:
+            return np.asarray(total / length, dtype=np.float64)
+        # Many corners on one side pull their sum away from a far one.
+        return middle_of_cap(corners)
 
     @cached_property
     def _cos_radius(self) -> float:
@@ -304,6 +310,14 @@ class Union:
 
 def box_polygon(ra_deg: float, dec_deg: float, width_deg: float, height_deg: float) -> Polygon:
     """ADQL's BOX: the polygon whose corners lie half the width and height from the centre (ADQL 2.1 section 4.2.9)."""
+    if not width_deg < 180:
+        # Its sides would go round the other way, and hold the other part of the sky.
+        raise BadParameter(
+            "A box is too wide.",
+            value=f"{width_deg:g}",
+            allowed="less than 180 degrees, since its sides are great circles",
+            next_step="Write a condition on each coordinate instead, such as ra BETWEEN 10 AND 300.",
+        )
     low, high = max(-90.0, dec_deg - height_deg / 2), min(90.0, dec_deg + height_deg / 2)
     west, east = ra_deg - width_deg / 2, ra_deg + width_deg / 2
     return Polygon(np.array([west, west, east, east]) % 360.0, np.array([low, high, high, low]))

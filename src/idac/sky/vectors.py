@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,3 +41,33 @@ def separation_deg(
     opposite = np.asarray(ra2_deg, dtype=np.float64) + 180.0
     c = np.clip(half_angle_sin2(ra1_deg, dec1_deg, opposite, -np.asarray(dec2_deg, dtype=np.float64)), 0.0, 1.0)
     return np.asarray(np.degrees(2 * np.arctan2(np.sqrt(s), np.sqrt(c))), dtype=np.float64)
+
+
+def middle_of_cap(vectors: Floats) -> Floats:
+    """Middle of the smallest cap that holds all unit *vectors*, shape (m, 3), if one smaller than a hemisphere does."""
+    basis = vectors[:1]
+    middle = basis[0]
+    deepest = np.inf
+    for _ in range(10 * len(vectors)):
+        depth = vectors @ middle
+        if depth.min() >= deepest - 1e-15:
+            break
+        # At most three of them touch the smallest cap; each that is left out widens it, so this comes to an end.
+        basis, middle = _touching(np.vstack([basis, vectors[depth.argmin()]]))
+        deepest = (basis @ middle).min()
+    return np.asarray(middle, dtype=np.float64)
+
+
+def _touching(vectors: Floats) -> tuple[Floats, Floats]:
+    """Those of up to four unit vectors that touch the smallest cap round all of them, and its middle."""
+    found = [(vectors[[i, j]], vectors[i] + vectors[j]) for i, j in combinations(range(len(vectors)), 2)]
+    for i, j, k in combinations(range(len(vectors)), 3):
+        normal = np.cross(vectors[j] - vectors[i], vectors[k] - vectors[i])
+        found += [(vectors[[i, j, k]], normal), (vectors[[i, j, k]], -normal)]
+    best, middle, deepest = vectors[:1], vectors[0], -np.inf
+    for touching, direction in found:
+        length = np.linalg.norm(direction)
+        depth = (vectors @ direction).min() / length if length > 1e-15 else -np.inf
+        if depth > deepest:
+            best, middle, deepest = touching, direction / length, depth
+    return best, np.asarray(middle, dtype=np.float64)

@@ -147,11 +147,15 @@ class _Call:
 
     def box(self, arguments: list[exp.Expr]) -> exp.Expr:
         centre, sizes = self.centred(arguments, 2)
-        for size, most in zip(sizes, (360, 180), strict=True):
+        for size, name in zip(sizes, ("width", "height"), strict=True):
             value = _constant(size)
-            if value is not None and not 0 <= value <= most:
+            if value is not None and (not 0 <= value <= 180 or (name, value) == ("width", 180)):
                 raise self.expressions.error(
-                    "The size of a box is out of range.", size, value=f"{value:g}", allowed=f"0 to {most} degrees"
+                    f"The {name} of a box is out of range.",
+                    size,
+                    value=f"{value:g}",
+                    allowed="0 to 180 degrees" if name == "height" else "0 to less than 180 degrees",
+                    hint="The sides of a box are great circles. Write a condition on each coordinate instead.",
                 )
         return self.typed(g.Box(this=centre, expressions=sizes), POLYGON, "deg")
 

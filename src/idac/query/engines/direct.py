@@ -114,7 +114,7 @@ def _test(node: exp.Expr) -> Test | None:
 
 def _inside(node: exp.Expr) -> Test | None:
     """``1 = CONTAINS(POINT(ra, dec), region)`` of a region that is written out."""
-    relation = p.demanded(node)
+    relation = None if isinstance(node, exp.Between) else p.demanded(node)
     if relation is None:
         return None
     inner, outer = p.bare(relation.this), p.bare(relation.expression)

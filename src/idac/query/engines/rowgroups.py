@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage
 from idac.core.errors import StoreUnavailable
+from idac.core.store import S3BucketStore
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
@@ -49,8 +50,11 @@ class _IdIndex:
 class RowGroupReader:
     """Thread-safe; opens each file anew, with its footer from the cache, where the row group itself is not kept."""
 
-    def __init__(self, footer_bytes: int = _FOOTER_BYTES, kept_bytes: int = 0) -> None:
-        """*kept_bytes* of decoded row groups stay in memory."""
+    def __init__(
+        self, footer_bytes: int = _FOOTER_BYTES, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()
+    ) -> None:
+        """*kept_bytes* of decoded row groups stay in memory. Side tables may lie in *stores* as well."""
+        self._stores = {f"{store.location}/": store for store in stores}
         self._kept = RowGroupCache(kept_bytes)
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
@@ -58,8 +62,16 @@ class RowGroupReader:
         self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
 
     def can_read(self, files: Sequence[str]) -> bool:
-        """True for files on this machine."""
+        """True for files on this machine, of which row groups are read here; those elsewhere are left to the engine."""
         return bool(files) and "://" not in files[0]
+
+    def can_look_up(self, files: Sequence[str]) -> bool:
+        """True for files of which planning may read a little: on this machine, or in a store that is known here."""
+        return self.can_read(files) or (bool(files) and any(files[0].startswith(place) for place in self._stores))
+
+    def _open(self, path: str) -> str | BinaryIO:
+        place = next((place for place in self._stores if path.startswith(place)), None)
+        return path if place is None else self._stores[place].open_input(path.removeprefix(place))
 
     # -- row groups ------------------------------------------------------------------------------------------------
 
@@ -115,7 +127,8 @@ class RowGroupReader:
     ) -> pa.Table:
         try:
             footer = self._footer(path)
-            with pq.ParquetFile(path, metadata=footer, memory_map=True, pre_buffer=False) as file:
+            local = "://" not in path
+            with pq.ParquetFile(self._open(path), metadata=footer, memory_map=local, pre_buffer=False) as file:
                 return file.read_row_groups(list(groups), columns=list(columns) or None, use_threads=threads)
         except (OSError, pa.ArrowException) as error:
             self._forget(path)
@@ -128,7 +141,7 @@ class RowGroupReader:
             if found is not None:
                 self._footers.move_to_end(path)
                 return found
-        footer = pq.read_metadata(path)
+        footer = pq.read_metadata(self._open(path))
         with self._lock:
             if path not in self._footers:
                 self._footers[path] = footer
@@ -149,7 +162,7 @@ class RowGroupReader:
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""
         storage = use.entry.storage
-        if not isinstance(storage, HatsStorage) or not self.can_read(storage.id_index_files):
+        if not isinstance(storage, HatsStorage) or not self.can_look_up(storage.id_index_files):
             return None
         index = self._id_index(storage)
         if index is None:
@@ -205,6 +218,12 @@ class RowGroupReader:
             else:
                 yield number, group, statistics.min, statistics.max
 
+    def can_look_at(self, use: TableUse) -> bool:
+        storage = use.entry.storage
+        return isinstance(storage, MemoryStorage) or (
+            isinstance(storage, PlainStorage) and self.can_look_up(storage.files)
+        )
+
     def numbers(self, use: TableUse, columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], ...]:
         """Whole columns of a small table as doubles, NULL as NaN."""
         table = self._small(use, list(dict.fromkeys(columns)))
@@ -223,7 +242,7 @@ class RowGroupReader:
             return storage.data.select(columns)
         assert isinstance(storage, PlainStorage)  # noqa: S101  planning asks for no others
         try:
-            return pa.concat_tables([pq.read_table(Path(f), columns=columns) for f in storage.files])
+            return pa.concat_tables([pq.read_table(self._open(f), columns=columns) for f in storage.files])
         except (OSError, pa.ArrowException) as error:
             raise unreadable() from error
 

@@ -50,6 +50,10 @@ class RegionMatch:
     outer: Place
     condition: exp.Expr
 
+    @property
+    def aliases(self) -> frozenset[str]:
+        return frozenset((self.inner.alias, self.outer.alias))
+
 
 type Match = SkyMatch | RegionMatch
 
@@ -62,7 +66,19 @@ def find_matches(conditions: Sequence[exp.Expr], tables: frozenset[str]) -> Iter
             yield match
 
 
-def _sky_match(condition: exp.Expr, tables: frozenset[str]) -> SkyMatch | None:
+def find_outer_matches(conditions: Sequence[exp.Expr], own: frozenset[str]) -> Iterator[tuple[Match, str]]:
+    """Matches of a source of a sub-query, whose alias comes too, with one of the queries round it."""
+    for condition in conditions:
+        match = _sky_match(condition, None) or _region_match(condition, None)
+        if match is None:
+            continue
+        inside = match.aliases & own
+        # The row outside is one; what it is compared with can be repeated for its cells, and not the other way.
+        if len(inside) == 1 and not (isinstance(match, RegionMatch) and match.outer.alias not in own):
+            yield match, next(iter(inside))
+
+
+def _sky_match(condition: exp.Expr, tables: frozenset[str] | None) -> SkyMatch | None:
     near = p.nearness(condition)
     if near is None:
         return None
@@ -90,7 +106,7 @@ def _terms(node: exp.Expr) -> Iterator[exp.Expr]:
         yield node
 
 
-def _region_match(condition: exp.Expr, tables: frozenset[str]) -> RegionMatch | None:
+def _region_match(condition: exp.Expr, tables: frozenset[str] | None) -> RegionMatch | None:
     relation = p.demanded(condition)
     if relation is None:
         return None
@@ -105,9 +121,9 @@ def _region_match(condition: exp.Expr, tables: frozenset[str]) -> RegionMatch | 
     return RegionMatch(places[0], places[1], condition)
 
 
-def _place(node: exp.Expr, tables: frozenset[str]) -> Place | None:
+def _place(node: exp.Expr, tables: frozenset[str] | None) -> Place | None:
     alias = p.only_table(node)
-    return Place(alias, node) if alias is not None and alias in tables else None
+    return Place(alias, node) if alias is not None and (tables is None or alias in tables) else None
 
 
 def item_of(tree: FromTree, alias: str) -> Item:

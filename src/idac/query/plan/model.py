@@ -24,6 +24,10 @@ class SideReader(Protocol):
         """``_healpix_29`` of the rows with these ids, from the table's id index; None where that can't be told."""
         ...
 
+    def can_look_at(self, use: TableUse) -> bool:
+        """True for a table of which ``numbers`` and ``values`` can tell."""
+        ...
+
     def numbers(self, use: TableUse, columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], ...]:
         """Whole numeric columns of a small table as doubles, NULL as NaN."""
         ...
@@ -56,12 +60,14 @@ class MatchPlan:
     """A match, and where it stands: in the ON of *join*, or in WHERE (None).
 
     The rows of *exploded* are repeated for every cell near them; *keyed* is looked up by the one cell of each row.
+    *correlated*: *keyed* is a source of a query round this one, as in ``WHERE EXISTS (SELECT … near the row outside)``.
     """
 
     match: Match
     join: Joined | None
     exploded: str
     keyed: str
+    correlated: bool = False
 
 
 @dataclass

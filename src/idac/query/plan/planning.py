@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from sqlglot import exp
 
-from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
+from idac.catalogs.snapshot import HatsStorage, PlainStorage, RowGroupIndex
 from idac.query.engines.base import ScanEstimate
 from idac.query.plan import predicates as p
 from idac.query.plan.constants import constant_number
-from idac.query.plan.matches import Match, Place, SkyMatch, find_matches
+from idac.query.plan.matches import Match, Place, SkyMatch, find_matches, find_outer_matches
 from idac.query.plan.model import MatchPlan, Plan, Scan, SelectPlan, SideReader
 from idac.query.plan.ranges import grown, ranges_near, ranges_of_cells
 from idac.query.plan.restrictions import (
@@ -80,6 +80,9 @@ class _Planner:
         for join in iter_joins(plan.tree):
             plan.matches += [MatchPlan(m, join, "", "") for m in _across(join, join.conditions)]
         plan.matches += [MatchPlan(m, None, "", "") for m in find_matches(plan.where, own)]
+        for match, alias in find_outer_matches(plan.where, own):
+            (other,) = match.aliases - {alias}
+            plan.matches.append(MatchPlan(match, None, alias, other, correlated=True))
         return plan
 
     # -- restrictions ------------------------------------------------------------------------------------------------
@@ -145,9 +148,12 @@ class _Planner:
             return None
         alias, ra, dec = position
         ras, decs = self.origins.trace(alias, ra), self.origins.trace(alias, dec)
-        if len(ras) != 1 or len(decs) != 1 or ras[0][0] is not decs[0][0] or not _is_small(ras[0][0]):
+        if len(ras) != 1 or len(decs) != 1 or ras[0][0] is not decs[0][0] or not self.can_look_at(ras[0][0]):
             return None
         return ras[0][0], ras[0][1], decs[0][1]
+
+    def can_look_at(self, use: TableUse) -> bool:
+        return use.entry.storage.rows <= SMALL_ROWS and self.reader.can_look_at(use)
 
     def carry_ids(self, conditions: Sequence[exp.Expr], cuttable: frozenset[str]) -> None:
         """``big.id = small.id``: read of the large table only what the small one names."""
@@ -157,7 +163,7 @@ class _Planner:
                     continue
                 targets = self.restrictor.id_uses(comparison.left, cuttable)
                 sources = self.origins.trace(comparison.right.table, comparison.right.name)
-                if targets and len(sources) == 1 and _is_small(sources[0][0]):
+                if targets and len(sources) == 1 and self.can_look_at(sources[0][0]):
                     self.restrict_to_ids(targets, *sources[0])
 
     def restrict_to_ids(self, targets: list[TableUse], source: TableUse, column: str) -> None:
@@ -223,7 +229,8 @@ class _Planner:
         """Repeat the rows of the smaller side; the larger keeps its one cell a row, which it often has stored."""
         sizes = {item.alias: self.size(item.node, scans) for item in iter_items(plan.tree)}
         for item in plan.matches:
-            item.exploded, item.keyed = self.sides(item.match, sizes)
+            if not item.correlated:
+                item.exploded, item.keyed = self.sides(item.match, sizes)
 
     def sides(self, match: Match, sizes: dict[str, int]) -> tuple[str, str]:
         if not isinstance(match, SkyMatch):
@@ -249,23 +256,13 @@ def _across(join: Joined, conditions: Sequence[exp.Expr]) -> Iterable[Match]:
     """Matches of a join's conditions; those between its two sides first."""
     found = list(find_matches(conditions, aliases_of(join)))
     left = aliases_of(join.left)
-    return sorted(found, key=lambda m: len({a in left for a in _aliases(m)}) == 1)
-
-
-def _aliases(match: Match) -> tuple[str, str]:
-    if isinstance(match, SkyMatch):
-        return match.first.alias, match.second.alias
-    return match.inner.alias, match.outer.alias
+    return sorted(found, key=lambda m: len({a in left for a in m.aliases}) == 1)
 
 
 def _cuttable(join: Joined) -> frozenset[str]:
     """Tables of which a join's conditions say what rows matter: those that it does not keep without a partner."""
     left, right = aliases_of(join.left), aliases_of(join.right)
     return {"INNER": left | right, "LEFT": right, "RIGHT": left, "FULL": frozenset[str]()}[join.side]
-
-
-def _is_small(use: TableUse) -> bool:
-    return isinstance(use.entry.storage, PlainStorage | MemoryStorage) and use.entry.storage.rows <= SMALL_ROWS
 
 
 def _counts_rows(node: exp.Expr) -> bool:

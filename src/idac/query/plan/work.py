@@ -16,7 +16,7 @@ _UNKNOWN_ROWS = 10_000
 
 def pairs_to_test(plan: Plan) -> int:
     """Pairs of rows that the joins of *plan* compare one by one, in the worst case."""
-    return sum(_Counter(plan, select).pairs(select.tree)[1] for select in plan.selects.values())
+    return sum(_Counter(plan, select).all_pairs() for select in plan.selects.values())
 
 
 class _Counter:
@@ -24,8 +24,17 @@ class _Counter:
 
     def __init__(self, plan: Plan, select: SelectPlan) -> None:
         self._plan = plan
-        self._where = select.where
+        self._tree, self._where = select.tree, select.where
         self._matched = [(m.exploded, m.keyed) for m in select.matches]
+
+    def all_pairs(self) -> int:
+        """Pairs compared in the joins, and those of rows with rows of a query round this one."""
+        rows, pairs = self.pairs(self._tree)
+        own = aliases_of(self._tree)
+        outside = _aliases_outside(self._where) - own
+        if outside and not self._has_equality((own, outside), self._where):
+            pairs += rows * max(self._plan.scans[a].rows if a in self._plan.scans else _UNKNOWN_ROWS for a in outside)
+        return pairs
 
     def pairs(self, tree: FromTree) -> tuple[int, int]:
         """Rows that *tree* may have, and pairs compared to make them."""
@@ -47,6 +56,15 @@ class _Counter:
             return True
         equalities = (c for c in conditions if isinstance(c, exp.EQ))
         return any(_joins(sides, tables_of(bare(c.this)), tables_of(bare(c.expression))) for c in equalities)
+
+
+def _aliases_outside(conditions: Iterable[exp.Expr]) -> frozenset[str]:
+    """Aliases that conditions use, less those of sub-queries inside them."""
+    used: set[str] = set()
+    for condition in conditions:
+        inside = {source.alias for source in condition.find_all(exp.Table, exp.Subquery)}
+        used |= tables_of(condition) - inside
+    return frozenset(used)
 
 
 def _joins(sides: tuple[frozenset[str], frozenset[str]], first: frozenset[str], second: frozenset[str]) -> bool:

@@ -109,7 +109,7 @@ class DuckDBEngine:
                 settings.interactive_places,
                 _share(max(small, 64 * 2**20), min(2, settings.threads), spill),
             ),
-            ("heavy", settings.heavy_places, _share(max(large, 128 * 2**20), settings.threads, spill)),
+            ("heavy", settings.heavy_places, _share(max(large, 192 * 2**20), settings.threads, spill)),
         ]
 
     # -- running -----------------------------------------------------------------------------------------------------
