@@ -158,6 +158,7 @@ class Archive:
             margin_files=margin if version.margin_arcsec else (),
             id_index_files=index if version.id_column and version.location is None else (),
             healpix_column=version.healpix_column or "_healpix_29",
+            may_hold_nan=version.location is not None,
         )
 
     def root_url(self, version: Version) -> str:

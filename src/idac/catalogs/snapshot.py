@@ -71,6 +71,8 @@ class HatsStorage:
     id_index_files: Sequence[str] = ()
     #: Physical column that holds the HEALPix index; in the files, and not among the table's columns unless published.
     healpix_column: str = "_healpix_29"
+    #: Whether numbers may be NaN where NULL is meant: files that others wrote. Ours hold none.
+    may_hold_nan: bool = False
 
     @cached_property
     def index(self) -> RowGroupIndex:

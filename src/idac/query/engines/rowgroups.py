@@ -92,6 +92,8 @@ class RowGroupReader:
             empty = arrow_schema(scan.use.entry.table.columns).empty_table()
             return empty.select(columns) if columns else empty.select([0])
         table = pa.concat_tables(pieces, promote_options="permissive")
+        if storage.may_hold_nan:
+            table = _without_nan(table)
         return table.select(columns) if columns else table.select([0])
 
     def _read_anew(
@@ -245,6 +247,15 @@ class RowGroupReader:
             return pa.concat_tables([pq.read_table(self._open(f), columns=columns) for f in storage.files])
         except (OSError, pa.ArrowException) as error:
             raise unreadable() from error
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """*table* with NULL where it has NaN, which engines and formats take for different things."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.is_nan(column), None, column))
+    return table
 
 
 def _within(table: pa.Table, column: str, ranges: Ranges) -> pa.Table:

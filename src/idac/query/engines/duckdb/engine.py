@@ -10,20 +10,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from idac.catalogs.snapshot import HatsStorage
 from idac.core.errors import Cancelled
 from idac.core.scratch import open_scratch
 from idac.core.store import S3BucketStore
-from idac.query.engines.base import Explanation, QueryLimits, QueryStream
+from idac.query.engines.base import Explanation, QueryLimits, QueryStream, ScanEstimate
 from idac.query.engines.direct import ReadyStream, direct_query
 from idac.query.engines.duckdb.failures import as_user_error
 from idac.query.engines.duckdb.place import Access, Place, Share
 from idac.query.engines.duckdb.queries import QueryWriter, uses_stored_cells
-from idac.query.engines.duckdb.scans import Sources, make_source
+from idac.query.engines.duckdb.scans import Sources, make_source, row_groups_scanned
 from idac.query.engines.duckdb.settings import DuckDBSettings
 from idac.query.engines.duckdb.stream import DuckDBStream
 from idac.query.engines.rowgroups import RowGroupReader
 from idac.query.engines.spool import Budget
-from idac.query.plan.model import Plan
+from idac.query.plan.model import Plan, Scan
 from idac.query.plan.planning import plan_query
 from idac.query.plan.work import pairs_to_test
 from idac.query.resolved import ResolvedQuery
@@ -47,6 +50,15 @@ _WAITING_SHARE = 0.125
 def _share(memory_bytes: int, threads: int, spill_bytes: int) -> Share:
     """A share with no more threads than its memory is enough for: each has buffers that do not go to disk."""
     return Share(memory_bytes, max(1, min(threads, memory_bytes // _BYTES_A_THREAD)), spill_bytes)
+
+
+def _as_scanned(estimate: ScanEstimate, scan: Scan) -> ScanEstimate:
+    """*estimate* with the row groups between those wanted that a scan in SQL takes along."""
+    groups, storage = row_groups_scanned(scan), scan.use.entry.storage
+    if groups is None or not isinstance(storage, HatsStorage):
+        return estimate
+    files, rows = len(np.unique(storage.index.file[groups])), int(storage.index.rows[groups].sum())
+    return replace(estimate, files=files, row_groups=len(groups), rows=rows)
 
 
 @dataclass
@@ -160,8 +172,7 @@ class DuckDBEngine:
 
     def _start(self, stream: DuckDBStream, plan: Plan, place: Place, limits: QueryLimits) -> None:
         try:
-            ahead = min(int(place.share.memory_bytes * _READ_AHEAD), _MOST_READ_AHEAD)
-            sources = self._sources(plan, ahead)
+            sources = self._sources(plan, self._read_ahead(place))
             writer = QueryWriter(plan, sources.sql)
             sql = writer.write(self._limit(limits))
         except BaseException as error:
@@ -172,10 +183,16 @@ class DuckDBEngine:
     def _limit(self, limits: QueryLimits) -> int | None:
         return limits.max_rows + 1 if limits.max_rows < _LIMIT_IN_SQL else None
 
-    def _sources(self, plan: Plan, ahead: int) -> Sources:
+    def _read_ahead(self, place: Place) -> int:
+        """Bytes of row groups that may be read before a query runs in *place*."""
+        return min(int(place.share.memory_bytes * _READ_AHEAD), _MOST_READ_AHEAD)
+
+    def _sources(self, plan: Plan, ahead: int, *, reading: bool = True) -> Sources:
         sources, stored = Sources(), uses_stored_cells(plan)
         for alias, scan in plan.scans.items():
-            ahead -= make_source(sources, scan, self._reader, with_index=alias in stored, memory_bytes=ahead)
+            ahead -= make_source(
+                sources, scan, self._reader, with_index=alias in stored, memory_bytes=ahead, reading=reading
+            )
         return sources
 
     def lane(self, plan: Plan) -> str:
@@ -187,17 +204,16 @@ class DuckDBEngine:
 
     def explain(self, query: ResolvedQuery, limits: QueryLimits) -> Explanation:
         plan = plan_query(query, self._reader, limits.max_rows)
-        sources, stored = Sources(), uses_stored_cells(plan)
-        for alias, scan in plan.scans.items():
-            # With nothing read ahead, the SQL names the files that are read.
-            empty = replace(scan, entries=scan.entries[:0]) if scan.entries is not None else scan
-            small = self._reads_ahead(plan)
-            make_source(sources, empty if small else scan, self._reader, with_index=alias in stored, memory_bytes=0)
+        lane = self.lane(plan)
+        direct = lane == "interactive" and direct_query(plan, self._reader) is not None
+        sources = self._sources(plan, self._read_ahead(self._places[lane][0]), reading=False)
         sql = QueryWriter(plan, sources.sql).write(self._limit(limits))
-        return Explanation(sql, plan.estimates, plan.rows_to_read, self.lane(plan))
-
-    def _reads_ahead(self, plan: Plan) -> bool:
-        return self.lane(plan) == "interactive" and all(s.entries is not None for s in plan.scans.values())
+        if direct:
+            sql = f"-- Answered from these row groups without SQL, which would be:\n{sql}"
+        scans = tuple(
+            e if direct or e.alias in sources.ahead else _as_scanned(e, plan.scans[e.alias]) for e in plan.estimates
+        )
+        return Explanation(sql, scans, sum(s.rows for s in scans), lane)
 
     # -- stopping ----------------------------------------------------------------------------------------------------
 
