@@ -1,4 +1,4 @@
-.PHONY: help demo demo-archive test check fuzz bench bench-quick bench-parts docs clean
+.PHONY: help demo demo-archive test check fuzz survive fuzz-requests load bench bench-quick bench-parts docs clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,20 @@ fuzz:  ## Ask the real engine many random queries (FUZZ_CASES=100000 FUZZ_SEED=1
 	@scripts/setup-python.sh --dev
 	PYTHONPATH=tests .venv/bin/python fuzz/queries.py --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
 
+survive:  ## Kill, starve and break a running centre (SURVIVE_KILLS=200 SURVIVE_SEED=1)
+	@scripts/setup-python.sh --dev
+	@scripts/system-parts.sh $(TEST_PARTS) libfaketime
+	.venv/bin/python -m survival kill --moments $(SURVIVE_KILLS) --seed $(SURVIVE_SEED)
+	.venv/bin/python -m survival faults
+
+fuzz-requests:  ## Send hostile uploads, parameters and HTTP (FUZZ_CASES=100000 FUZZ_SEED=1)
+	@scripts/setup-python.sh --dev
+	.venv/bin/python -m survival requests --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
+
+load:  ## Mixed clients at twice the machine's capacity (LOAD_SECONDS=3600)
+	@scripts/setup-python.sh --dev
+	.venv/bin/python -m survival load --seconds $(LOAD_SECONDS)
+
 bench: bench-parts  ## Measure idac against GAVO DaCHS, PostgreSQL and LSDB (BENCH_OPTIONS="--rounds 3")
 	.venv/bin/python -m bench run $(BENCH_OPTIONS)
 
@@ -51,3 +65,6 @@ TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
 TEST_WORKERS ?= 2
 FUZZ_CASES ?= 100000
 FUZZ_SEED ?= 1
+SURVIVE_KILLS ?= 200
+SURVIVE_SEED ?= 1
+LOAD_SECONDS ?= 3600

@@ -1,0 +1,1 @@
+"""Harnesses that try to break a running centre: kills, faults, hostile requests, load. See ``python -m survival``."""
