@@ -55,7 +55,7 @@ bench-parts:
 
 docs:  ## Build the documentation into site/
 	@scripts/setup-python.sh --dev
-	.venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 clean:  ## Remove everything that was made here
 	rm -rf .venv .cache demo/.run bench/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
