@@ -26,10 +26,18 @@ def running(folder: Path) -> Iterator[IdacProcess]:
 
 
 @pytest.fixture(scope="session")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdacProcess]:
-    """The survey of ``clients.survey``."""
-    folder = tmp_path_factory.mktemp("survey")
+def survey_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A centre's folder with the survey of ``clients.survey``, which nothing runs in: to be copied."""
+    folder = tmp_path_factory.mktemp("archive")
     build_survey(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def survey(survey_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdacProcess]:
+    """The survey, running."""
+    folder = tmp_path_factory.mktemp("running") / "survey"
+    shutil.copytree(survey_folder, folder)
     yield from running(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -9,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from clients.survey import VISITS, build_survey
+from clients.survey import VISITS
 from services import http
 from services.idac_process import IdacProcess
 from services.waiting import until
@@ -22,9 +23,9 @@ LONG = (
 
 
 @pytest.fixture
-def centre(tmp_path: Path) -> Iterator[IdacProcess]:
-    build_survey(tmp_path)
-    process = IdacProcess(tmp_path)
+def centre(survey_folder: Path, tmp_path: Path) -> Iterator[IdacProcess]:
+    shutil.copytree(survey_folder, tmp_path / "survey")
+    process = IdacProcess(tmp_path / "survey")
     process.start()
     yield process
     process.kill()
