@@ -50,7 +50,7 @@ bench-quick: bench-parts  ## The same with a million rows
 	.venv/bin/python -m bench run --quick $(BENCH_OPTIONS)
 
 bench-parts:
-	@scripts/setup-python.sh --dev --group bench
+	@scripts/setup-python.sh --dev
 	@scripts/bench-parts.sh
 
 docs:  ## Build the documentation into site/

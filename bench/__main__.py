@@ -14,7 +14,7 @@ from bench.peers.results import read_results, table, to_json
 from bench.peers.sizes import add_size_options, chosen_sizes
 
 HERE = Path(__file__).parent
-PARTS = ("queries", "load", "pyvo", "ingest", "memory")
+PARTS = ("queries", "load", "pyvo", "ingest", "memory", "planning")
 
 
 def main(arguments: list[str] | None = None) -> int:

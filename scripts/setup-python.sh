@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv with what uv.lock says, and uv itself (in a private environment) where the machine has none.
-# usage: scripts/setup-python.sh [--dev [--group NAME]]     prints nothing when all is in place
+# usage: scripts/setup-python.sh [--dev]     prints nothing when all is in place
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -43,8 +43,7 @@ fi
 # A second environment or Python that the caller has active must not be written to.
 unset VIRTUAL_ENV
 if [ "${1:-}" = --dev ]; then
-    shift
-    "$uv" sync --frozen --quiet --compile-bytecode "$@"
+    "$uv" sync --frozen --quiet --compile-bytecode
 else
     # --inexact leaves the developers' tools in place where they are installed already.
     "$uv" sync --frozen --quiet --compile-bytecode --no-dev --inexact

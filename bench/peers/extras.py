@@ -18,17 +18,24 @@ from bench.peers.processes import BenchError, Service
 from bench.peers.queries import EXPORTED, SURVEY
 
 MB = 1e6
+MOST_REFUSALS = 200
 
 
 def seconds_to_first_answer(service: Service, url: str) -> float:
     """Seconds from the start of *service* until a query of one row has been answered."""
 
+    refusals = 0
+
     def answers() -> bool:
+        nonlocal refusals
         client = TapClient(url, timeout_s=60)
         try:
             client.ask(f"SELECT TOP 1 * FROM {SURVEY}", "csv", 10)
         except BenchError:
-            # A service that is still starting may say so with a status of its own.
+            # A service that is still starting may say so with a status of its own; but not for ever.
+            refusals += 1
+            if refusals > MOST_REFUSALS:
+                raise
             return False
         finally:
             client.close()

@@ -26,7 +26,7 @@ from bench.peers.measure import Measurement, Peer, ServicePeer
 from bench.peers.postgres import Cluster, make_cluster, running_cluster
 from bench.peers.processes import Service, check_reachable, ended_by_signals
 from bench.peers.queries import cone_queries, pgsphere_cones, table_rows, whole_table
-from bench.peers.results import Figure, ResultRow, Results
+from bench.peers.results import Figure, ResultRow, Results, to_json
 from bench.peers.sizes import Sizes, as_json
 
 type Say = Callable[[str], None]
@@ -71,28 +71,31 @@ def prepared(run_folder: Path, sizes: Sizes, say: Say) -> Iterator[Session]:
 
 
 def run_all(session: Session, skip: frozenset[str]) -> Results:
-    """Measure everything but the parts in *skip*, and give the results."""
+    """Measure everything but the parts in *skip*, and give the results; what is there is kept after each part."""
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    load_before = os.getloadavg()[0]
+    session.notes.append(f"Load average of the machine when the run began: {os.getloadavg()[0]:.1f}.")
+
+    def results() -> Results:
+        return Results(session.rows, as_json(session.sizes), machine(), versions(session), begun, tuple(session.notes))
+
+    def part(name: str, measure: Callable[[], None]) -> None:
+        if name not in skip:
+            measure()
+            (session.folder / "unfinished.json").write_text(to_json(results()), encoding="utf-8")
+
     with ExitStack() as stack:
         services = {"idac": stack.enter_context(session.centre.running())}
         services["DaCHS"] = stack.enter_context(session.dachs.running())
         urls = {"idac": session.centre.url, "DaCHS": session.dachs.url}
         for name, service in services.items():
             extras.seconds_to_first_answer(service, urls[name])
-        if "queries" not in skip:
-            _measure_queries(session, urls, services)
-        if "load" not in skip:
-            _measure_load(session, urls)
-        if "pyvo" not in skip:
-            _measure_pyvo(session, urls)
-    if "ingest" not in skip:
-        _measure_ingest(session)
-    if "memory" not in skip:
-        _measure_memory(session)
-        _measure_planning(session)
-    session.notes.append(f"Load average of the machine when the run began: {load_before:.1f}.")
-    return Results(session.rows, as_json(session.sizes), machine(), versions(session), begun, tuple(session.notes))
+        part("queries", lambda: _measure_queries(session, urls, services))
+        part("load", lambda: _measure_load(session, urls))
+        part("pyvo", lambda: _measure_pyvo(session, urls))
+    part("ingest", lambda: _measure_ingest(session))
+    part("memory", lambda: _measure_memory(session))
+    part("planning", lambda: _measure_planning(session))
+    return results()
 
 
 def _measure_queries(session: Session, urls: Mapping[str, str], services: Mapping[str, Service]) -> None:

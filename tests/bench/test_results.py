@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
 import numpy as np
 import pytest
+from bench.peers.plot import svg
 from bench.peers.results import Figure, ResultRow, Results, from_json, shown, table, to_json
+from defusedxml import ElementTree
 
 
 def a_row(**changes: object) -> ResultRow:
@@ -113,3 +116,24 @@ def test_the_table_has_idac_and_dachs_first_and_says_what_was_missed() -> None:
 | start   | 20 ms (29 ms) | –               | –      | –            |     |        | –                 |
 """
     )
+
+
+def test_the_picture_has_a_bar_on_a_logarithmic_axis_for_every_ratio() -> None:
+    faster = {"idac": Figure((0.01,)), "DaCHS": Figure((1.0,))}
+    root = ElementTree.fromstring(
+        svg(
+            some_results(
+                a_row(title="ten <times>"), a_row(title="a hundred", peers=faster), a_row(title="also", kind="also")
+            )
+        )
+    )
+    ns = "{http://www.w3.org/2000/svg}"
+    ten, hundred = (float(bar.attrib["width"]) for bar in root.iter(f"{ns}rect"))
+    assert hundred == pytest.approx(2 * ten, abs=0.2)
+    texts = [text.text for text in root.iter(f"{ns}text")]
+    assert {"ten <times>", "a hundred", "10×", "100×"} <= set(texts)
+    assert "also" not in texts
+    # The bar to clear is 8, which lies log10(8) of the way to ten.
+    (first, _) = (line for line in root.iter(f"{ns}line") if line.attrib["class"] == "bar")
+    start = float(next(root.iter(f"{ns}rect")).attrib["x"])
+    assert float(first.attrib["x1"]) - start == pytest.approx(ten * math.log10(8), abs=0.2)
