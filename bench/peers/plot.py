@@ -2,6 +2,7 @@
 
 The SVG is written here, without a drawing library: one picture would be all its work, and idac's own start imports
 matplotlib, by way of mocpy, wherever that is installed.
+"""
 
 from __future__ import annotations
 
