@@ -20,6 +20,7 @@ from idac.cli.output import Meter, counted, pointing_into, print_json, print_tab
 from idac.core.errors import BadParameter, ResourceExhausted
 from idac.core.loading import Loaded
 from idac.core.principal import LOCAL_ADMIN
+from idac.core.scratch import open_scratch
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.service import QueryRequest, QueryService, RunningQuery
 from idac.tables.formats import FORMATS, Format, find_format
@@ -113,8 +114,8 @@ def read_query(adql: str) -> str:
 def local_service(loaded: Loaded[DacSettings]) -> Iterator[QueryService]:
     """Queries on this centre's archive, without a server; what they spill goes with it."""
     settings = loaded.settings
-    with tempfile.TemporaryDirectory(prefix="idac-query-") as scratch:
-        engine = open_engine(loaded, Path(scratch))
+    with closing(open_scratch(None, "idac-query")) as scratch:
+        engine = open_engine(loaded, scratch.path)
         try:
             compiler = QueryCompiler(settings.catalogs.rights())
             yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query)
