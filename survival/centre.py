@@ -85,7 +85,7 @@ class Process:
     def alive(self) -> bool:
         return self.running is not None and self.running.poll() is None
 
-    def start(self, wait_s: float = 60) -> None:
+    def start(self, wait_s: float = 300) -> None:
         """Start, and return when it says that it answers."""
         command = [*self.centre.command, "up", "--only", self.parts, "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--json"]
