@@ -14,3 +14,8 @@ post = partial(request, "POST")
 put = partial(request, "PUT")
 delete = partial(request, "DELETE")
 options = partial(request, "OPTIONS")
+
+
+def client(base_url: str) -> httpx.Client:
+    """Keeps cookies, as a browser does, and follows nothing by itself."""
+    return httpx.Client(base_url=base_url, timeout=60, **_OPTIONS)  # type: ignore[arg-type]

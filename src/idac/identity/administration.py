@@ -36,6 +36,10 @@ class Administration:
         self.store = store
         self.settings = settings
 
+    def in_s(self, seconds: float) -> datetime:
+        """The moment that comes after so many seconds."""
+        return self.store.now() + timedelta(seconds=seconds)
+
     # -- accounts ----------------------------------------------------------------------------------------------------
 
     def add_account(
@@ -218,6 +222,9 @@ class Administration:
                     next_step="Make a service account with idac user add NAME --service.",
                 )
             expires = self._notebook_limits(kind, wanted, expires, records.now)
+            maker = find_token(records, parent) if parent is not None else None
+            if maker is not None and maker.expires is not None:
+                expires = min(expires, maker.expires) if expires is not None else maker.expires
             if expires is not None and expires <= records.now:
                 raise BadParameter("The token would have expired already.", value=expires.isoformat())
             token = add_token(records, secret, owner.id, kind, name, wanted, expires=expires, parent=parent)

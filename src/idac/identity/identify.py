@@ -177,8 +177,13 @@ class Identifier:
         if task is None:
             task = asyncio.ensure_future(self._remembered(digest, look, limiter))
             self._asked[digest] = task
-            task.add_done_callback(lambda _: self._asked.pop(digest, None))
+            task.add_done_callback(lambda done: self._answered(digest, done))
         return await asyncio.shield(task)
+
+    def _answered(self, digest: str, done: asyncio.Task[Known]) -> None:
+        self._asked.pop(digest, None)
+        if not done.cancelled():
+            done.exception()  # read, since everyone who waited for it may have gone away
 
     async def _remembered(self, digest: str, look: Callable[[], Known], limiter: anyio.CapacityLimiter) -> Known:
         begun = time.monotonic()

@@ -236,6 +236,11 @@ class Records:
     def end_session(self, key: str) -> None:
         self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.key == key))
 
+    def end_session_of(self, key: str, digest: str) -> None:
+        """End a session for whoever holds its secret."""
+        gone = sa.delete(SESSIONS).where(SESSIONS.c.key == key, SESSIONS.c.digest == digest)
+        self.connection.execute(gone)
+
     def end_sessions(self, account_id: int) -> int:
         """Log the account out of every browser; returns of how many."""
         return self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.account == account_id)).rowcount

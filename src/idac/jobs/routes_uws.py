@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from idac.core.errors import BadParameter, NotFound
+from idac.core.principal import Scope
 from idac.jobs.delivery import StoredResponse
 from idac.jobs.model import ACTIVE, Job, JobResult, NewJob, Phase, StoredFile
 from idac.jobs.service import JobService, new_job_id
@@ -36,7 +37,10 @@ class JobKind(Protocol):
 
 
 class UwsRoutes:
-    """The job list at *path* and all under it. Errors of these pages are plain text; a job's own is a VOTable."""
+    """The job list at *path* and all under it, for tokens with *scope*.
+
+    Errors of these pages are plain text; a job's own is a VOTable.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,10 @@ class UwsRoutes:
         service: JobService,
         watch: PhaseWatch,
         web: WebContext,
+        scope: Scope | None = None,
     ) -> None:
         self._path = path
+        self._scope: Scope | None = scope
         self._kind = kind
         self._service = service
         self._watch = watch
@@ -55,8 +61,8 @@ class UwsRoutes:
 
     def routes(self) -> list[PolicyRoute]:
         """All of UWS's addresses. Jobs are open to everyone here; the service asks whose they are."""
-        large = Policy("open", "text", max_body_bytes=self._web.max_body_bytes)
-        small = Policy("open", "text", max_body_bytes=self._web.limits.max_form_bytes)
+        large = Policy("open", "text", max_body_bytes=self._web.max_body_bytes, scope=self._scope)
+        small = Policy("open", "text", max_body_bytes=self._web.limits.max_form_bytes, scope=self._scope)
         job = f"{self._path}/{{job_id}}"
         return [
             PolicyRoute(self._path, self.list_jobs, methods=["GET"], policy=small),

@@ -360,13 +360,20 @@ def _principal_text(principal: Principal) -> str:
             "kind": principal.kind,
             "groups": sorted(principal.groups),
             "is_admin": principal.is_admin,
+            "credential": principal.credential,
         }
     )
 
 
 def _principal(text: str) -> Principal:
     parts = json.loads(text)
-    return Principal(parts["name"], parts["kind"], frozenset(parts["groups"]), parts["is_admin"])
+    return Principal(
+        parts["name"],
+        parts["kind"],
+        frozenset(parts["groups"]),
+        parts["is_admin"],
+        credential=parts.get("credential"),
+    )
 
 
 def _json(part: JobError | JobProgress | None) -> str | None:

@@ -38,12 +38,13 @@ class ConeRoutes:
         self._path = path
 
     def routes(self) -> list[PolicyRoute]:
-        answer = Policy("open", "cone", max_body_bytes=self._web.limits.max_form_bytes)
+        answer = Policy("open", "cone", max_body_bytes=self._web.limits.max_form_bytes, scope="read:tap")
         page = Policy("open", "text")
+        capabilities = Policy("open", "text", advertises=True)
         path = f"{self._path}/{{table}}"
         return [
             PolicyRoute(path, self.search, methods=["GET"], policy=answer),
-            PolicyRoute(f"{path}/capabilities", self.capabilities, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/capabilities", self.capabilities, methods=["GET"], policy=capabilities),
             PolicyRoute(f"{path}/availability", self.availability, methods=["GET"], policy=page),
         ]
 

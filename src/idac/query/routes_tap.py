@@ -65,15 +65,16 @@ class TapRoutes:
 
     def routes(self) -> list[PolicyRoute]:
         """Every address of the service; who may read what is decided by table, when the query is checked."""
-        answer = Policy("open", "votable", max_body_bytes=self._web.max_body_bytes)
+        answer = Policy("open", "votable", max_body_bytes=self._web.max_body_bytes, scope="read:tap")
         page = Policy("open", "text")
+        capabilities = Policy("open", "text", advertises=True)
         path = self._path
         return [
             PolicyRoute(path, self.base, methods=["GET"], policy=page),
             PolicyRoute(f"{path}/sync", self.sync, methods=["GET", "POST"], policy=answer),
             PolicyRoute(f"{path}/tables", self.tables, methods=["GET"], policy=page),
             PolicyRoute(f"{path}/tables/{{name:path}}", self.table, methods=["GET"], policy=page),
-            PolicyRoute(f"{path}/capabilities", self.capabilities, methods=["GET"], policy=page),
+            PolicyRoute(f"{path}/capabilities", self.capabilities, methods=["GET"], policy=capabilities),
             PolicyRoute(f"{path}/availability", self.availability, methods=["GET"], policy=page),
             PolicyRoute(f"{path}/examples", self.examples, methods=["GET"], policy=page),
             *self._uws.routes(),

@@ -10,6 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
+from idac.core.errors import Cancelled, UserError
 from idac.core.principal import Principal
 from idac.query.engines.base import Engine, Explanation, Progress, QueryLimits, QueryStream
 from idac.query.resolved import ResolvedQuery
@@ -19,6 +20,16 @@ from idac.tables.model import Column
 
 #: From ADQL to a checked query, for one picture of the archive and one caller; ``QueryCompiler.compile`` is one.
 type Compile = Callable[[str, CatalogSnapshot, Principal], ResolvedQuery]
+
+
+class CallerWatch(Protocol):
+    """Sees to it that work stops when its caller may have it no longer; ``identity.watch.CallerWatch`` is one."""
+
+    def add(
+        self, principal: Principal, check: Callable[[Principal], object], stop: Callable[[UserError], None]
+    ) -> Callable[[], None]:
+        """Call *stop* once with the reason where *check* refuses the caller as of then, until the answer is called."""
+        ...
 
 
 class SnapshotSource(Protocol):
@@ -44,6 +55,17 @@ class QueryRequest:
     relabel: Callable[[Column], Column] | None = None
 
 
+class Ending:
+    """Why a query was ended from outside, for whoever waits for it or reads its answer."""
+
+    def __init__(self) -> None:
+        self.reason: UserError | None = None
+
+    def raise_reason(self) -> None:
+        if self.reason is not None:
+            raise self.reason
+
+
 class RunningQuery:
     """A query whose first batch, or end, is known; ``chunks`` is its answer. Satisfies ``web.streaming.Work``."""
 
@@ -54,6 +76,7 @@ class RunningQuery:
         stream: QueryStream | None,
         on_close: Callable[[], None],
         spool: Path | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self.format = request.format
         self.columns = columns
@@ -62,6 +85,7 @@ class RunningQuery:
         self._on_close = on_close
         self._spool = spool
         self._closed = False
+        self._ending = ending or Ending()
 
     @property
     def overflowed(self) -> bool:
@@ -75,7 +99,13 @@ class RunningQuery:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The answer's rows, for callers that need no format."""
-        return iter(self._stream) if self._stream is not None else iter(())
+        try:
+            for batch in self._stream if self._stream is not None else ():
+                self._ending.raise_reason()
+                yield batch
+        except Cancelled:
+            self._ending.raise_reason()
+            raise
 
     def progress(self) -> Progress:
         return self._stream.progress() if self._stream is not None else Progress(1.0, 0)
@@ -112,12 +142,14 @@ class QueryService:
         compile_query: Compile,
         settings: QuerySettings,
         spool: Path | None = None,
+        watch: CallerWatch | None = None,
     ) -> None:
         self.archive = archive
         self.engine = engine
         self.settings = settings
         self._compile = compile_query
         self._spool = spool
+        self._watch = watch
 
     def compile(
         self, adql: str, principal: Principal, uploads: Mapping[str, TableEntry] | None = None
@@ -140,17 +172,35 @@ class QueryService:
         *owner* is whom the engine's fair queue counts this query for, when that is not the principal's name: anonymous
         callers share one name and differ by address. *on_close* runs once, also where starting fails.
         """
+        ending = Ending()
+
+        def end(reason: UserError) -> None:
+            ending.reason = reason
+            self.cancel(query_id)
+
+        unwatch = _nothing
+
+        def close() -> None:
+            unwatch()
+            on_close()
+
         try:
-            resolved = self.compile(request.adql, principal, request.uploads)
+            snapshot = self.archive.snapshot().with_uploads(request.uploads)
+            resolved = self._compile(request.adql, snapshot, principal)
+            if self._watch is not None:
+                # Whether the caller may still have these rows is asked as it was at first: by resolving every name.
+                unwatch = self._watch.add(principal, lambda now: self._compile(request.adql, snapshot, now), end)
             columns = tuple(map(request.relabel, resolved.columns)) if request.relabel else resolved.columns
             limits = self.limits(request.max_rows, request.timeout_s)
             if limits.max_rows == 0:
-                return RunningQuery(request, columns, None, on_close, self._spool)
+                return RunningQuery(request, columns, None, close, self._spool)
             stream = self.engine.run(resolved, limits, owner=owner or principal.name, query_id=query_id)
-        except BaseException:
-            on_close()
+        except BaseException as error:
+            close()
+            if isinstance(error, Cancelled):
+                ending.raise_reason()
             raise
-        return RunningQuery(request, columns, stream, on_close, self._spool)
+        return RunningQuery(request, columns, stream, close, self._spool, ending)
 
     def limits(self, max_rows: int | None, timeout_s: float) -> QueryLimits:
         """The caller's wish within this centre's bounds."""

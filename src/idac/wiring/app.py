@@ -33,6 +33,7 @@ from idac.web.context import WebContext
 from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
 from idac.wiring.build import open_archive, open_engine, open_results, open_state
+from idac.wiring.identity import Identity, OwnersRights, open_identity
 from idac.wiring.settings import DacSettings
 
 
@@ -43,6 +44,7 @@ class Centre:
     app: Starlette
     archive: Archive
     queries: QueryService
+    identity: Identity | None
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,25 @@ def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     database = open_state(loaded)
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
-    queries = QueryService(archive, kept.engine, QueryCompiler(settings.catalogs.rights()).compile, settings.query)
-    uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
     web = WebContext(settings.server, scratch / "requests")
-    jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web)
-    app = build_app(_routes(settings, kept, queries, uploads, jobs, web), lifespan=_lifespan(kept, jobs.workers, owned))
-    return Centre(app, archive, queries)
+    identity = open_identity(settings, database, web)
+    watch = identity.watch if identity is not None else None
+    compiler = QueryCompiler(settings.read_policy())
+    queries = QueryService(archive, kept.engine, compiler.compile, settings.query, watch=watch)
+    uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
+    jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web, identity)
+    routes = _routes(settings, kept, queries, uploads, jobs, web)
+    if identity is not None and "query" in settings.parts:
+        routes += identity.routes
+    app = build_app(
+        routes,
+        gate=identity.gate if identity is not None else None,
+        lifespan=_lifespan(kept, jobs.workers, identity, owned),
+    )
+    return Centre(app, archive, queries, identity)
 
 
-def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext) -> _Jobs:
+def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext, identity: Identity | None) -> _Jobs:
     store = JobStore(kept.database)
 
     async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
@@ -95,7 +107,8 @@ def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext) ->
 
     watch = PhaseWatch(read_phases, settings.jobs.poll_s)
     runs = "jobs" in settings.parts
-    workers = Workers(store, kept.results, {kind.name: kind}, settings.jobs, watch.look) if runs else None
+    runner = OwnersRights(kind, identity.directory.owner_now, identity.ledger) if identity is not None else kind
+    workers = Workers(store, kept.results, {kind.name: runner}, settings.jobs, watch.look) if runs else None
     return _Jobs(kind, store, watch, workers)
 
 
@@ -110,15 +123,17 @@ def _routes(
     if "query" not in settings.parts:
         return health
     service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake)
-    uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web)
+    uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web, scope="read:tap")
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
     front = FrontRoutes(kept.archive, web, title=settings.centre.title)
     return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 
 
-def _lifespan(kept: _Kept, workers: Workers | None, scratch: Scratch) -> Lifespan:
+def _lifespan(kept: _Kept, workers: Workers | None, identity: Identity | None, scratch: Scratch) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if identity is not None:
+            identity.start()
         if workers is not None:
             workers.start()
         try:
@@ -127,6 +142,8 @@ def _lifespan(kept: _Kept, workers: Workers | None, scratch: Scratch) -> Lifespa
             # Workers first: they give their jobs back to the queue, for which they need everything else.
             if workers is not None:
                 workers.stop()
+            if identity is not None:
+                identity.stop()
             kept.engine.close()
             kept.database.close()
             scratch.close()

@@ -25,6 +25,9 @@ from idac.wiring.settings import DacSettings
 
 #: Seconds between two looks of a process at whether the one that started it is still there.
 _LOOK_S = 1.0
+#: Seconds that a process may be silent before it is taken for stuck and replaced. It says nothing while it starts, which
+#: takes a while on a machine that has much else to do; with too few it would be replaced for ever before it answers.
+_START_S = 120
 
 
 def serve_in_processes(
@@ -36,7 +39,13 @@ def serve_in_processes(
     """Serve until told to stop; *answering* is called once every process answers. One that dies is replaced."""
     count = loaded.settings.server.processes
     app = partial(_app, share_of(loaded, count), os.getpid())
-    config = uvicorn.Config(app, factory=True, workers=count, **options)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        app,
+        factory=True,
+        workers=count,
+        timeout_worker_healthcheck=_START_S,
+        **options,  # type: ignore[arg-type]
+    )
     supervisor = _Supervisor(config, [listener], answering)
     supervisor.run()
 

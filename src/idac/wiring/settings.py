@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from idac.catalogs.settings import CatalogsSettings
+from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.core.secrets import SecretRef, SecretsSettings
 from idac.core.settings import Section
 from idac.core.store import StoreSettings
+from idac.identity.settings import IdentitySettings
 from idac.jobs.settings import JobsSettings
 from idac.query.engines.duckdb.settings import DuckDBSettings
 from idac.query.settings import QuerySettings
@@ -52,7 +54,7 @@ class ResultsSettings(Section):
 
 
 class StateSettings(Section):
-    """The state database: jobs, and later users and tokens."""
+    """The state database: jobs, users, groups and tokens."""
 
     database: str | SecretRef = "sqlite:///state.db"
     """``sqlite:///file`` (relative to dac.yaml) on one machine, ``postgresql://user:password@host/name`` where several
@@ -74,7 +76,27 @@ class DacSettings(Section):
     """How to reach S3 buckets, by bucket name."""
 
     secrets: SecretsSettings = SecretsSettings()
+    identity: IdentitySettings = IdentitySettings()
     catalogs: CatalogsSettings = CatalogsSettings()
     query: QuerySettings = QuerySettings()
     engine: DuckDBSettings = DuckDBSettings()
     jobs: JobsSettings = JobsSettings()
+
+    @model_validator(mode="after")
+    def _rights_are_not_public(self) -> DacSettings:
+        for name, right in self.identity.rights.items():
+            for table in right.tables:
+                if PUBLIC in self.catalogs.read.get(table, ()):
+                    raise ValueError(f"must not open {table} to the public, which needs the data right {name}")
+        return self
+
+    def read_policy(self) -> RightsPolicy:
+        """Who may read what: the groups of catalogs.read and the holders of data rights together."""
+        base = self.catalogs.rights()
+        rules = dict(base.rules)
+        for name, right in self.identity.rights.items():
+            for table in right.tables:
+                rule = rules.get(table.lower(), ReadRule.of(()))
+                rules[table.lower()] = ReadRule(rule.groups, rule.rights | {name})
+        asking = {name: right.ask for name, right in self.identity.rights.items() if right.ask}
+        return RightsPolicy(rules, base.default, asking, has_log_in=self.identity.enabled)

@@ -1,0 +1,120 @@
+"""Pages for people to log in and to look after their tokens. No script, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from starlette.responses import Response
+
+from idac.core.principal import Principal
+from idac.identity.model import SCOPES, Token
+from idac.web.pages import xhtml_page
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+_LIVES = (("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "no end"))
+
+
+def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A page that no other site may show in a frame, and no cache may keep."""
+    document = xhtml_page(title, body)
+    return Response(document.body, status, {**_HEADERS, **(headers or {})}, "text/html")
+
+
+def log_in_body(form: str, next_path: str, *, link: str | None, passwords: bool, error: str | None = None) -> str:
+    """The form of the log-in page; with *link*, only a button, so that opening an address uses nothing up."""
+    hidden = _hidden(csrf=form, next=next_path)
+    told = f'<p role="alert"><strong>{html.escape(error)}</strong></p>' if error else ""
+    if link:
+        return f'{told}<form method="post" action="/auth/login">{hidden}{_hidden(link=link)}{_button("Log in")}</form>'
+    if not passwords:
+        return f"{told}<p>This centre takes no passwords. Use the link that its operator gave you.</p>"
+    return (
+        f'{told}<form method="post" action="/auth/login">{hidden}'
+        '<p><label>Name<br/><input name="username" autocomplete="username" required="required"/></label></p>'
+        '<p><label>Password<br/><input name="password" type="password" autocomplete="current-password" '
+        f'required="required"/></label></p>{_button("Log in")}</form>'
+    )
+
+
+def logged_in_body(principal: Principal, next_path: str) -> str:
+    return (
+        f"<p>You are logged in as <strong>{html.escape(principal.name)}</strong>.</p>"
+        f'<p><a href="{html.escape(next_path)}">Go on</a> · <a href="/auth/tokens">Tokens</a> · '
+        '<a href="/auth/logout">Log out</a></p>'
+    )
+
+
+def log_out_body(form: str, principal: Principal) -> str:
+    name = html.escape(principal.name)
+    return (
+        f'<p>You are logged in as <strong>{name}</strong>.</p><form method="post" action="/auth/logout">'
+        f"{_hidden(csrf=form)}{_button('Log out')} "
+        '<button name="everywhere" value="1">Log out everywhere, and end notebooks</button></form>'
+    )
+
+
+def tokens_body(
+    principal: Principal, tokens: Iterable[Token], form: str, scopes: Iterable[str], now: datetime, new: str | None
+) -> str:
+    """The caller's tokens, and the form to make one; *new* is the secret just made, shown this once."""
+    told = ""
+    if new is not None:
+        told = (
+            "<h2>Your new token</h2><p>Copy it now: it is kept nowhere and can't be shown again.</p>"
+            f"<pre>{html.escape(new)}</pre>"
+        )
+    rights = ", ".join(sorted(principal.rights)) or "none"
+    groups = ", ".join(sorted(principal.groups)) or "none"
+    boxes = "".join(
+        f'<label><input type="checkbox" name="scope" value="{scope}"'
+        f"{' checked="checked"' if scope == 'read:tap' else ''}/> {html.escape(words)}</label><br/>"
+        for scope, words in SCOPES.items()
+        if scope in set(scopes)
+    )
+    lives = "".join(f'<option value="{days}">{words}</option>' for days, words in _LIVES)
+    rows = "".join(_row(token, form, now) for token in tokens)
+    table = (
+        "<table><thead><tr><th>Name</th><th>Token</th><th>For</th><th>Ends</th><th>Last used</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+    return (
+        f"{told}<p>You are <strong>{html.escape(principal.name)}</strong>. Data rights: {html.escape(rights)}. "
+        f'Groups: {html.escape(groups)}. <a href="/auth/logout">Log out</a></p>'
+        f"<h2>Tokens</h2>{table if rows else '<p>You have none.</p>'}"
+        f'<h2>Make a token</h2><form method="post" action="/auth/tokens">{_hidden(csrf=form)}'
+        '<p><label>Name<br/><input name="name" maxlength="64" required="required"/></label></p>'
+        f'<p>{boxes}</p><p><label>Good for <select name="days">{lives}</select></label></p>'
+        f"{_button('Make it')}</form>"
+    )
+
+
+def _row(token: Token, form: str, now: datetime) -> str:
+    state = token.state(now)
+    ends = f"{token.expires:%Y-%m-%d}" if token.expires else "never"
+    used = f"{token.last_used:%Y-%m-%d %H:%M}" if token.last_used else "never"
+    revoke: str = state
+    if state == "active":
+        revoke = (
+            f'<form method="post" action="/auth/tokens/revoke">{_hidden(csrf=form, key=token.key)}'
+            f"{_button('Revoke')}</form>"
+        )
+    cells = (html.escape(token.name), f"<code>idac_{token.key}…</code>", " ".join(sorted(token.scopes)), ends, used)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*cells, revoke)) + "</tr>"
+
+
+def _hidden(**values: str) -> str:
+    return "".join(
+        f'<input type="hidden" name="{name}" value="{html.escape(value)}"/>' for name, value in values.items()
+    )
+
+
+def _button(text: str) -> str:
+    return f"<button>{html.escape(text)}</button>"

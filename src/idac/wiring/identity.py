@@ -1,0 +1,102 @@
+"""Identity joined to the rest: one gate for all routes, and jobs that run with their owner's rights of that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from idac.core.database import Database
+from idac.core.errors import AccessDenied, NotAuthenticated
+from idac.core.loading import Loaded
+from idac.core.principal import Principal
+from idac.identity.administration import Administration
+from idac.identity.cookies import Cookies
+from idac.identity.directory import Directory
+from idac.identity.gate import make_gate
+from idac.identity.identify import Identifier
+from idac.identity.ledger import Ledger
+from idac.identity.routes_api import ApiRoutes
+from idac.identity.routes_login import LogInRoutes
+from idac.identity.self_service import SelfService
+from idac.identity.sign_in import SignIn
+from idac.identity.store import IdentityStore
+from idac.identity.throttle import Throttle
+from idac.identity.watch import CallerWatch
+from idac.jobs.model import Job
+from idac.jobs.workers import Produced, RunContext, Runner
+from idac.web.context import WebContext
+from idac.web.routes import Gate, PolicyRoute
+from idac.wiring.build import open_state
+from idac.wiring.settings import DacSettings
+
+#: Passwords hashed at once in a process: each takes a processor and 64 MiB for a moment.
+_HASHES = 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Identity as one process has it."""
+
+    gate: Gate
+    directory: Directory
+    ledger: Ledger
+    watch: CallerWatch
+    administration: Administration
+    routes: tuple[PolicyRoute, ...]
+
+    def start(self) -> None:
+        self.ledger.start()
+        self.watch.start()
+
+    def stop(self) -> None:
+        self.watch.stop()
+        self.ledger.stop()
+
+
+def open_identity(settings: DacSettings, database: Database, web: WebContext) -> Identity | None:
+    """Identity, where dac.yaml turns it on."""
+    chosen = settings.identity
+    if not chosen.enabled:
+        return None
+    store = IdentityStore(database, first_id=chosen.first_id)
+    directory, ledger, throttle = Directory(store), Ledger(store), Throttle(store, chosen)
+    sign_in = SignIn(store, chosen, throttle)
+    administration = Administration(store, chosen)
+    cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
+    hashing = anyio.CapacityLimiter(_HASHES)
+    identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
+    log_in = LogInRoutes(sign_in, identifier, administration, directory, cookies, web, hashing)
+    api = ApiRoutes(SelfService(administration), administration, cookies, web)
+    return Identity(
+        make_gate(identifier, ledger, web.urls),
+        directory,
+        ledger,
+        CallerWatch(directory, chosen.watch_s),
+        administration,
+        (*log_in.routes(), *api.routes()),
+    )
+
+
+def open_administration(loaded: Loaded[DacSettings], database: Database | None = None) -> Administration:
+    """Accounts, groups and tokens, for the command line: whether or not identity is turned on yet."""
+    settings = loaded.settings.identity
+    store = IdentityStore(database or open_state(loaded), first_id=settings.first_id)
+    return Administration(store, settings)
+
+
+class OwnersRights:
+    """A runner of jobs, each with the rights that its owner has when it runs, and not those of when it was made."""
+
+    def __init__(self, runner: Runner, owner_now: Callable[[Principal], Principal], ledger: Ledger) -> None:
+        self._runner = runner
+        self._owner_now = owner_now
+        self._ledger = ledger
+
+    def run(self, job: Job, context: RunContext) -> Produced:
+        try:
+            return self._runner.run(replace(job, owner=self._owner_now(job.owner)), context)
+        except (AccessDenied, NotAuthenticated) as error:
+            self._ledger.note_refusal(job.owner.name, f"job {job.id}", None, error.what)
+            raise
