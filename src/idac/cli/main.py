@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("idac.cli.up", "Run this centre."),
     "query": ("idac.cli.query", "Run an ADQL query on the archive."),
     "explain": ("idac.cli.explain", "Show what a query will read, and how."),
+    "user": ("idac.cli.user", "Make, list, freeze and end accounts."),
+    "group": ("idac.cli.group", "Groups, their members and their data rights."),
+    "token": ("idac.cli.token", "Make, list and revoke tokens."),
+    "audit": ("idac.cli.audit", "Read the audit log."),
     "adql": ("idac.cli.adql", "Check ADQL text."),
 }
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

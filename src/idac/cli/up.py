@@ -21,6 +21,7 @@ from idac.core.loading import Loaded
 from idac.core.log import log_to
 from idac.wiring.app import build_centre
 from idac.wiring.build import open_archive
+from idac.wiring.identity import first_log_in
 from idac.wiring.processes import serve_in_processes
 from idac.wiring.settings import DacSettings
 
@@ -134,8 +135,9 @@ def _shown_host(host: str) -> str:
 def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
     snapshot = archive.snapshot()
     tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
+    log_in = first_log_in(loaded, url)
     if as_json:
-        print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables})
+        print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables} | ({"log_in": log_in} if log_in else {}))
         return
     lines = [f"{loaded.settings.centre.title} is up.", f"  TAP          {url}/api/tap"]
     lines += [f"  Examples     {url}/api/tap/examples", f"  Cone search  {url}/api/scs/SCHEMA.TABLE", ""]
@@ -144,4 +146,6 @@ def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: 
         lines.append(f"{counted(len(tables), 'table')}: {shown}")
     else:
         lines.append("No tables yet. Publish one with: idac catalog add TABLE --name SCHEMA.TABLE")
+    if log_in:
+        lines += ["", "Log in as the administrator, once, within a day:", f"  {log_in}", ""]
     click.echo("\n".join([*lines, "Stop with Ctrl-C."]))

@@ -14,7 +14,7 @@ from idac.core.principal import Principal
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.directory import Directory
-from idac.identity.gate import make_gate
+from idac.identity.gate import LOG_IN_PATH, make_gate
 from idac.identity.identify import Identifier
 from idac.identity.ledger import Ledger
 from idac.identity.routes_api import ApiRoutes
@@ -84,6 +84,18 @@ def open_administration(loaded: Loaded[DacSettings], database: Database | None =
     settings = loaded.settings.identity
     store = IdentityStore(database or open_state(loaded), first_id=settings.first_id)
     return Administration(store, settings)
+
+
+def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:
+    """A one-time log-in link for the administrator, until one has come or has a password; None where none is needed."""
+    if not loaded.settings.identity.enabled:
+        return None
+    database = open_state(loaded)
+    try:
+        first = open_administration(loaded, database).first_administrator(actor="idac up")
+    finally:
+        database.close()
+    return f"{url}{LOG_IN_PATH}?link={first[1].text}" if first is not None else None
 
 
 class OwnersRights:

@@ -25,8 +25,8 @@ from idac.wiring.settings import DacSettings
 
 #: Seconds between two looks of a process at whether the one that started it is still there.
 _LOOK_S = 1.0
-#: Seconds that a process may be silent before it is taken for stuck and replaced. It says nothing while it starts, which
-#: takes a while on a machine that has much else to do; with too few it would be replaced for ever before it answers.
+#: Seconds that a process may be silent before it is taken for stuck and replaced. It says nothing while it starts,
+#: which takes a while on a machine that has much else to do: with too few it would be replaced before it ever answers.
 _START_S = 120
 
 

@@ -1,0 +1,59 @@
+"""What the commands on accounts, groups, tokens and the audit log share: who did it, and dates as people write them."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+
+from idac.cli.main import Options
+from idac.core.errors import BadParameter
+from idac.identity.administration import Administration
+from idac.wiring.build import open_state
+from idac.wiring.identity import open_administration
+
+_AGO = re.compile(r"(\d{1,5})\s*([hdwy])")
+_HOURS = {"h": 1, "d": 24, "w": 168, "y": 8766}
+
+
+def actor() -> str:
+    """Who runs the command, for the audit log."""
+    try:
+        return f"local:{getpass.getuser()}"
+    except (OSError, KeyError):
+        return "local:unknown"
+
+
+@contextmanager
+def administration(options: Options) -> Iterator[Administration]:
+    """The state database's identity, open until the end of the block."""
+    loaded = options.load()
+    database = open_state(loaded)
+    try:
+        yield open_administration(loaded, database)
+    finally:
+        database.close()
+
+
+def parse_moment(text: str | None, what: str) -> datetime | None:
+    """``2027-03-31`` (the end of that day), an ISO 8601 time, or a stretch from now such as ``90d``; UTC."""
+    if text is None:
+        return None
+    stretch = _AGO.fullmatch(text.strip().lower())
+    if stretch is not None:
+        return datetime.now(UTC) + timedelta(hours=int(stretch[1]) * _HOURS[stretch[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadParameter(
+            f"{what} is no date.", value=text, allowed="2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y from now"
+        ) from None
+    if len(text) == 10:
+        moment = datetime.combine(moment, time(23, 59, 59))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def shown(moment: datetime | None, otherwise: str = "") -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else otherwise

@@ -1,0 +1,154 @@
+"""``idac user``, ``group``, ``token`` and ``audit``: what they print, as text and as JSON, and how they end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from command_fixture import Run, command_runner
+from idac.core.errors import BadParameter
+from idac.identity.credentials import parse_token
+
+CONFIG = "identity:\n  enabled: true\n  rights:\n    dp1: {tables: [dp1]}\n"
+WORDS = "correct horse battery"
+
+
+@pytest.fixture
+def idac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    (tmp_path / "dac.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return command_runner(monkeypatch, capsys)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert idac("user", "list").out == "There are no accounts yet. Make one with: idac user add NAME\n"
+    typed(monkeypatch, f"{WORDS}\n")
+    done = idac("user", "add", "ada", "--full-name", "Ada L.", "--admin", "--expires", "2040-01-31", "--password-stdin")
+    assert (done.code, done.out) == (0, "Made the account ada, number 100000.\n")
+    (ada,) = idac("user", "list", "--json").json
+    assert (ada["username"], ada["name"], ada["admin"], ada["state"]) == ("ada", "Ada L.", True, "active")
+    assert (ada["password"], ada["expires"], ada["uid"]) == (True, "2040-01-31T23:59:59+00:00", 100_000)
+    assert idac("user", "freeze", "ada", "--why", "lost laptop").out == "Froze the account ada.\n"
+    assert idac("user", "list", "--json").json[0]["frozen_why"] == "lost laptop"
+    assert idac("user", "unfreeze", "ada").out == "The account ada may log in again.\n"
+    assert idac("user", "expire", "ada", "--json").json["state"] == "expired"
+    assert idac("user", "expire", "ada", "--never").out == "The account ada goes on without an end.\n"
+    typed(monkeypatch, f"{WORDS}!\n")
+    assert idac("user", "password", "ada", "--password-stdin").out == "The account ada has a new password.\n"
+    assert re.fullmatch(
+        r"http://localhost:8080/auth/login\?link=[0-9A-Za-z]{65}", idac("user", "link", "ada", "--json").json["url"]
+    )
+    assert re.search(r"^ada +100000 +user +yes +active", idac("user", "list").out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "text"),
+    [
+        (["user", "freeze", "nobody"], 5, "not-found", "There is no account of this name. Given: nobody."),
+        (["user", "unfreeze", "ada"], 7, "conflict", "The account is not frozen. Given: ada."),
+        (["user", "add", "ada"], 7, "conflict", "There is an account or a group of this name already. Given: ada."),
+        (["user", "add", "A"], 2, "bad-parameter", "The account can't have this name. Given: A."),
+        (["user", "add", "x", "--expires", "soon"], 2, "bad-parameter", "--expires is no date. Given: soon."),
+        (["user", "add", "x", "--service", "--admin"], 2, "bad-parameter", "A service is no administrator"),
+        (["group", "grant", "team", "dp1"], 5, "not-found", "There is no group of this name. Given: team."),
+        (["group", "add", "team", "bob"], 5, "not-found", "There is no account of this name. Given: bob."),
+        (["group", "remove", "team", "ada"], 5, "not-found", "There is no group of this name."),
+        (["token", "create", "bob", "--name", "x"], 5, "not-found", "There is no account of this name."),
+        (
+            ["token", "create", "ada", "--name", "x", "--expires", "2001-01-01"],
+            2,
+            "bad-parameter",
+            "The token w",
+        ),
+        (["token", "revoke", "0" * 22], 5, "not-found", "There is no such token. Given: 0000000000000000000000."),
+        (["audit", "export", "-o", "/nowhere/x"], 2, "bad-parameter", "The file can't be written. Given: /nowhere/x:"),
+    ],
+)
+def test_what_is_refused_is_told_with_a_code(idac: Run, arguments: list[str], code: int, error: str, text: str) -> None:
+    idac("user", "add", "ada")
+    refused = idac(*arguments, "--json")
+    assert (refused.code, refused.error["code"]) == (code, error)
+    assert refused.error["message"].startswith(text)
+    plain = idac(*arguments)
+    assert (plain.code, plain.out) == (code, "")
+    assert plain.err.startswith(f"Error: {text}")
+
+
+def test_a_group_gets_members_and_a_right(idac: Run) -> None:
+    for name in ("ada", "bob"):
+        idac("user", "add", name)
+    assert idac("group", "add", "team", "ada", "bob", "--expires", "2040-01-31").out == (
+        "team: ada, bob until 2040-01-31 23:59 UTC. It has 2 members.\n"
+    )
+    assert idac("group", "grant", "team", "dp1", "--expires", "2039-12-31").out == (
+        "team holds dp1 until 2039-12-31 23:59 UTC. It has 2 members.\n"
+    )
+    shown = idac("group", "list").out
+    assert "dp1 (until 2039-12-31)" in shown
+    assert "ada (until 2040-01-31), bob (until 2040-01-31)" in shown
+    assert idac("group", "remove", "team", "bob").out == "bob left team. It has 1 member.\n"
+    (group,) = idac("group", "list", "--json").json
+    assert group["rights"] == [{"right": "dp1", "expires": "2039-12-31T23:59:59+00:00"}]
+    assert [member["username"] for member in group["members"]] == ["ada"]
+    assert idac("group", "grant", "team", "dp1", "--withdraw").out == "team no longer holds dp1. It has 1 member.\n"
+
+
+def test_the_secret_of_a_token_is_printed_once(idac: Run) -> None:
+    idac("user", "add", "ada")
+    done = idac("token", "create", "ada", "--name", "laptop", "--scope", "read:tap", "--expires", "90d")
+    secret = done.out.strip()
+    presented = parse_token(secret)
+    assert presented is not None
+    assert done.err == "Copy it now: it can't be shown again. It works as a bearer token and as a password.\n"
+    listed = idac("token", "list", "--json")
+    assert [(t["token"], t["username"], t["state"]) for t in listed.json] == [(presented.key, "ada", "active")]
+    assert secret not in listed.out + idac("token", "list", "ada").out + idac("audit", "export").out
+    assert idac("token", "revoke", secret).out == "Revoked laptop of ada. It holds nowhere within 5 seconds.\n"
+    assert idac("token", "list", "--json").json[0]["state"] == "revoked"
+    idac("user", "add", "robot", "--service")
+    assert idac("token", "create", "robot", "--name", "harvest", "--json").json["token_type"] == "service"  # noqa: S105
+
+
+def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -> None:
+    idac("user", "add", "ada")
+    idac("group", "add", "team", "ada")
+    idac("user", "freeze", "ada")
+    lines = [json.loads(line) for line in idac("audit", "export").out.splitlines()]
+    assert [line["action"] for line in lines] == ["user add", "group add", "group member", "user freeze"]
+    assert all(re.fullmatch(r"local:\w+", line["actor"]) for line in lines)
+    assert idac("audit", "export", "--json").json == lines
+    rows = list(csv.DictReader(io.StringIO(idac("audit", "export", "--format", "csv").out)))
+    assert [row["action"] for row in rows] == [line["action"] for line in lines]
+    assert json.loads(rows[-1]["detail"]) == lines[-1]["detail"]
+    assert [json.loads(x)["action"] for x in idac("audit", "export", "--of", "ada").out.splitlines()] == [
+        "user add", "user freeze",
+    ]  # fmt: skip
+    assert idac("audit", "export", "--since", "1h").out == ""
+    written = idac("audit", "export", "--action", "user freeze", "-o", "log.jsonl")
+    assert written.out == "Wrote 1 line to log.jsonl.\n"
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_accounts_can_be_made_before_identity_is_on(idac: Run, tmp_path: Path) -> None:
+    (tmp_path / "dac.yaml").write_text("identity: {}\n")
+    assert idac("user", "add", "ada").out == (
+        "Made the account ada, number 100000.\n"
+        "Nobody is asked to log in yet: set identity.enabled to true in dac.yaml.\n"
+    )
+
+
+def test_a_table_that_needs_a_right_is_not_opened_to_the_public(idac: Run, tmp_path: Path) -> None:
+    (tmp_path / "dac.yaml").write_text(CONFIG + "catalogs:\n  read: {dp1: [public]}\n")
+    refused = idac("config", "check")
+    assert refused.code == 3
+    assert "not open dp1 to the public, which needs the data right dp1" in refused.err
+    assert BadParameter.exit_code == 2
