@@ -56,6 +56,15 @@ class _Order:
     largest: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Outside:
+    """A match of a sub-query with rows outside: their column of cells, the order, and the table to look in, if any."""
+
+    column: str
+    order: _Order
+    ready: str | None
+
+
 @dataclass
 class _From:
     """One FROM clause while it is written."""
@@ -81,9 +90,9 @@ class QueryWriter:
         self._expressions = ExpressionWriter(self, _LONGEST + _LONGER * written)
         #: Columns of an alias that now stand in another source, under ``alias.column``.
         self._moved: dict[str, str] = {}
-        self._sources_by_alias = {
-            item.alias: item for select in plan.selects.values() for item in iter_items(select.tree)
-        }
+        #: Matches of sub-queries with this query's rows, by id() of the MatchPlan.
+        self._outside: dict[int, _Outside] = {}
+        self._sources_by_alias = _all_sources(plan)
         self._count = 0
 
     @property
@@ -195,6 +204,8 @@ class QueryWriter:
     # -- FROM --------------------------------------------------------------------------------------------------------
 
     def _from(self, source: _From) -> str:
+        if source.plan.node.args.get("group") is None:
+            self._add_cells_for_sub_queries(source)
         outer = {id(j) for j in iter_joins(source.plan.tree) if j.side != "INNER"}
         for match in source.plan.matches:
             if match.join is None or id(match.join) not in outer:
@@ -246,19 +257,63 @@ class QueryWriter:
 
     def _add_cells(self, source: _From, match: MatchPlan) -> None:
         """Note the cells of both sides, and that they must be equal."""
+        if match.correlated:
+            self._add_cells_near_outside(source, match)
+            return
         name = self.new_name("c")
         many, one = self._cells(source, match)
         source.added.setdefault(match.exploded, []).append((f"UNNEST({many})", name))
-        if match.correlated:
-            source.conditions.append(_SameCell(None, (match.exploded,), name, (one,)))
-            return
         source.added.setdefault(match.keyed, []).append((one, name))
         source.conditions.append(_SameCell(match.join, (match.exploded, match.keyed), name))
+
+    def _add_cells_for_sub_queries(self, source: _From) -> None:
+        """Note the cell of each row that a sub-query looks near: DuckDB joins by a column, and not by a formula."""
+        own = aliases_of(source.plan.tree)
+        for select in self._plan.selects.values():
+            for match in select.matches:
+                if match.correlated and match.keyed in own:
+                    order, name = self._cell_order(source, match), self.new_name("c")
+                    cell = self._key_cell(match, order.text)
+                    source.added.setdefault(match.keyed, []).append((cell, name))
+                    ready = self._repeated(source, match, order) if order.largest else None
+                    self._outside[id(match)] = _Outside(name, order, ready)
+
+    def _repeated(self, source: _From, match: MatchPlan, order: _Order) -> str:
+        """The name of a table of the rows near which rows outside are, once for each cell, in the column ``c``.
+
+        Where the radius differs, the largest comes from a sub-query. DuckDB would work it out anew for each row outside
+        if it stood in the query that looks near them.
+        """
+        name, alias = self.new_name("x"), quoted(match.exploded)
+        rows = self._rows(self._sources_by_alias[match.exploded])
+        near = self._near_cells(match, order)
+        source.common.append(
+            f"{quoted(name)} AS MATERIALIZED (SELECT {alias}.*, UNNEST({near}) AS c FROM {rows} AS {alias})"
+        )
+        return name
+
+    def _add_cells_near_outside(self, source: _From, match: MatchPlan) -> None:
+        known = self._outside.get(id(match))
+        many_radii = isinstance(match.match, SkyMatch) and match.match.radius_deg is None
+        if many_radii:
+            # Such rows can stand for the only source alone, and for one match.
+            free = isinstance(source.plan.tree, Item) and match.exploded not in source.numbered
+            if known is not None and known.ready is not None and free:
+                source.numbered[match.exploded] = quoted(known.ready)
+                cell = self.column(match.keyed, known.column)
+                source.conditions.append(_SameCell(None, (match.exploded,), "c", (cell,)))
+            return
+        order = known.order if known is not None else self._cell_order(source, match)
+        # A row of groups has no columns but its keys, from which the cell can be worked out.
+        cell = self.column(match.keyed, known.column) if known else self._worked_out_cell(match, order.text)
+        name = self.new_name("c")
+        source.added.setdefault(match.exploded, []).append((f"UNNEST({self._near_cells(match, order)})", name))
+        source.conditions.append(_SameCell(None, (match.exploded,), name, (cell,)))
 
     def _cells(self, source: _From, match: MatchPlan) -> tuple[str, str]:
         """The cells near a row of the exploded side, and the cell of a row of the other."""
         order = self._cell_order(source, match)
-        return self._near_cells(match, order), self._key_cell(source, match, order.text)
+        return self._near_cells(match, order), self._key_cell(match, order.text)
 
     def _cell_order(self, source: _From, match: MatchPlan) -> _Order:
         found = match.match
@@ -281,11 +336,14 @@ class QueryWriter:
             radius = f"({' + '.join(own)})"
         return f"idac_cells({ra}, {dec}, {radius}, {order.text})"
 
-    def _key_cell(self, source: _From, match: MatchPlan, order: str) -> str:
-        cell = stored_cell(source.plan, match)
-        if cell is not None:
-            shift = str(2 * (MAX_ORDER - int(order))) if order.isdigit() else f"(2 * ({MAX_ORDER} - {order}))"
-            return f"({self.column(match.keyed, cell)} >> {shift})"
+    def _key_cell(self, match: MatchPlan, order: str) -> str:
+        cell = stored_cell(self._sources_by_alias, match)
+        if cell is None:
+            return self._worked_out_cell(match, order)
+        shift = str(2 * (MAX_ORDER - int(order))) if order.isdigit() else f"(2 * ({MAX_ORDER} - {order}))"
+        return f"({self.column(match.keyed, cell)} >> {shift})"
+
+    def _worked_out_cell(self, match: MatchPlan, order: str) -> str:
         ra, dec = self._expressions.shapes.point(_key_point(match))
         return f"idac_healpix({order}, {ra}, {dec})"
 
@@ -390,7 +448,7 @@ class QueryWriter:
         """FULL JOIN: both sides with their rows numbered, the pairs as two numbers, and each joined to them."""
         order, cell = self._cell_order(source, match), self.new_name("c")
         # The one cell of a row may be added before rows are numbered; many would make many rows of one.
-        source.added.setdefault(match.keyed, []).append((self._key_cell(source, match, order.text), cell))
+        source.added.setdefault(match.keyed, []).append((self._key_cell(match, order.text), cell))
         left, right = self._numbered_side(source, join.left), self._numbered_side(source, join.right)
         first, second = self.new_name("l"), self.new_name("r")
         sides = dict.fromkeys(aliases_of(join.left), first) | dict.fromkeys(aliases_of(join.right), second)
@@ -431,11 +489,9 @@ def _key_point(match: MatchPlan) -> exp.Expr:
     return found.inner.point if isinstance(found, RegionMatch) else found.place(match.keyed).point
 
 
-def stored_cell(plan: SelectPlan, match: MatchPlan) -> str | None:
+def stored_cell(sources: Mapping[str, Item], match: MatchPlan) -> str | None:
     """The column of the keyed table's files that holds the cell of its position; None where none does."""
-    if match.correlated:
-        return None
-    use, position = item_of(plan.tree, match.keyed).use, p.plain_position(p.bare(_key_point(match)))
+    use, position = sources[match.keyed].use, p.plain_position(p.bare(_key_point(match)))
     if use is None or position is None or not is_sorted_position(use, *position[1:]):
         return None
     storage = use.entry.storage
@@ -444,12 +500,14 @@ def stored_cell(plan: SelectPlan, match: MatchPlan) -> str | None:
 
 def uses_stored_cells(plan: Plan) -> frozenset[str]:
     """Aliases of tables whose stored index the query's matches read."""
-    return frozenset(
-        match.keyed
-        for select in plan.selects.values()
-        for match in select.matches
-        if stored_cell(select, match) is not None
-    )
+    sources = _all_sources(plan)
+    matches = (match for select in plan.selects.values() for match in select.matches)
+    return frozenset(match.keyed for match in matches if stored_cell(sources, match) is not None)
+
+
+def _all_sources(plan: Plan) -> dict[str, Item]:
+    """Sources of every FROM clause by alias."""
+    return {item.alias: item for select in plan.selects.values() for item in iter_items(select.tree)}
 
 
 def _with(common: Sequence[str]) -> str:
