@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -181,6 +182,33 @@ def test_files_are_removed_after_the_grace_period_and_not_before(tmp_path: Path)
     assert len(version_folders(archive)) == 1
     documents = list(Path(archive.store.url("catalogs/schemas")).glob("*.yaml"))
     assert len(documents) == 1
+
+
+def test_metadata_of_a_publisher_that_died_before_the_manifest_are_swept_and_those_in_use_stay(tmp_path: Path) -> None:
+    archive = build_archive(tmp_path, {"demo.stars": star_table(50)})
+    publish(archive, "demo.stars", TableData(star_table(60), description="New words"), replacing=True)
+    folder = Path(archive.store.url("catalogs/schemas"))
+    used = {p.name for p in folder.iterdir()}
+    (folder / f"{'0' * 32}.json").write_text("{}")
+    (folder / f"{'0' * 32}.yaml").write_text("name: dead")
+    assert archive.sweep() == ["0" * 32]
+    assert {p.name for p in folder.iterdir()} == used
+    assert archive.rollback("demo", "stars", write_felis)
+    assert rows_of(archive) == 50
+
+
+def test_a_version_that_no_manifest_names_is_swept_when_it_is_old_and_asked_for(tmp_path: Path) -> None:
+    """A publisher on another machine may still be uploading the young one."""
+    archive = build_archive(tmp_path, {"demo.stars": star_table(50)}, small_settings(version_grace_s=0))
+    tables = Path(archive.store.url("catalogs/tables"))
+    for name in ("old", "young"):
+        (tables / "demo" / "lost" / name).mkdir(parents=True)
+        (tables / "demo" / "lost" / name / "part.parquet").write_bytes(b"half")
+    os.utime(tables / "demo" / "lost" / "old" / "part.parquet", (0, 0))
+    assert archive.sweep() == []
+    assert archive.sweep(strays=True) == ["catalogs/tables/demo/lost/old"]
+    assert version_folders(archive) == {"young", archive.manifest().tables["demo.stars"][0].id}
+    assert rows_of(archive) == 50
 
 
 def test_dropping_the_last_table_takes_its_schema_away(tmp_path: Path) -> None:

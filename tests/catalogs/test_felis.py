@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idac.catalogs.felis import fit_for_felis, missing_words, read_felis, write_felis
+from idac.catalogs.tap_schema import tap_schema_entries
 from idac.core.errors import BadData
 from idac.tables.model import (
     BOOLEAN,
@@ -112,6 +113,76 @@ def test_what_is_written_stands_alone_and_reads_back_the_same(tmp_path: Path) ->
     assert "resources" not in text
     assert "columnRefs" not in text
     assert read_felis(text) == schema
+
+
+OBSERVATIONS = """\
+name: observations
+"@id": "#observations"
+version: {current: "1.2.0", compatible: ["1.1.0"]}
+tables:
+- name: visit
+  "@id": "#visit"
+  mysql:engine: MyISAM
+  mysql:charset: latin1
+  primaryKey: ["#visit.night", "#visit.number"]
+  columns:
+  - {name: night, "@id": "#visit.night", datatype: int, nullable: false, mysql:datatype: INTEGER}
+  - {name: number, "@id": "#visit.number", datatype: int, nullable: false, autoincrement: false, value: 0}
+  - {name: made, "@id": "#visit.made", datatype: timestamp, precision: 6, value: CURRENT_TIMESTAMP}
+  - {name: seeing, "@id": "#visit.seeing", datatype: double, fits:tunit: arcsec}
+  - {name: mask, "@id": "#visit.mask", datatype: binary, length: 16, ivoa:unit: ""}
+  - {name: region, "@id": "#visit.region", datatype: char, length: 512, votable:arraysize: "512*",
+     votable:xtype: adql:REGION, votable:utype: "Char.SpatialAxis", tap:std: 1, tap:principal: 1}
+  constraints:
+  - {name: un_made, "@id": "#un_made", "@type": Unique, columns: ["#visit.made"]}
+  - {name: ck_night, "@id": "#ck_night", "@type": Check, expression: night > 0}
+- name: note
+  "@id": "#note"
+  columns:
+  - {name: night, "@id": "#note.night", datatype: int}
+  - {name: number, "@id": "#note.number", datatype: int}
+  - {name: text, "@id": "#note.text", datatype: text}
+  indexes:
+  - {name: idx_note, "@id": "#idx_note", columns: ["#note.night", "#note.number"]}
+  constraints:
+  - name: fk_note_visit
+    "@id": "#fk_note_visit"
+    "@type": ForeignKey
+    columns: ["#note.night", "#note.number"]
+    referencedColumns: ["#visit.night", "#visit.number"]
+"""
+
+
+def test_what_rubins_schemas_are_made_of_becomes_tap_schema() -> None:
+    """Versions, engines of MySQL, defaults, constraints of every kind, keys of two columns, units of FITS."""
+    schema = read_felis(OBSERVATIONS)
+    visit, note = schema.tables
+    by_name = {c.name: c for c in visit.columns}
+    assert (visit.primary_key, visit.id_column) == (("night", "number"), None)
+    assert (by_name["seeing"].unit, by_name["mask"].unit) == ("arcsec", None)
+    assert by_name["made"].type == TIMESTAMP
+    assert by_name["mask"].type == DataType("unsignedByte", "16*")
+    assert by_name["region"].type == DataType("char", "512*", "adql:REGION")
+    assert (by_name["region"].std, by_name["region"].principal) == (True, True)
+    assert [c.indexed for c in note.columns] == [True, False, False]
+    assert read_felis(write_felis(schema)) == schema
+    entries = tap_schema_entries([schema], "1")
+    rows = {name: entry.storage.data.to_pylist() for (_, name), entry in entries.items()}  # type: ignore[union-attr]
+    assert [r["table_name"] for r in rows["tables"]] == ["observations.visit", "observations.note"]
+    assert len(rows["columns"]) == 9
+    assert rows["keys"] == [
+        {
+            "key_id": "observations.fk_note_visit",
+            "from_table": "observations.note",
+            "target_table": "observations.visit",
+            "utype": None,
+            "description": None,
+        }
+    ]
+    assert rows["key_columns"] == [
+        {"key_id": "observations.fk_note_visit", "from_column": "night", "target_column": "night"},
+        {"key_id": "observations.fk_note_visit", "from_column": "number", "target_column": "number"},
+    ]
 
 
 TYPES = [

@@ -27,6 +27,21 @@ def filled(folder: Path, keys: np.ndarray, *, memory_bytes: int, batch: int = 50
     return runs
 
 
+def test_rows_stay_the_same_when_the_pages_of_spilled_runs_are_given_back_at_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idac.catalogs.runs._TRIM_EVERY", 1)
+    keys = np.random.default_rng(8).integers(0, 5_000, 30_000)
+    runs = filled(tmp_path, keys, memory_bytes=1 << 20)
+    assert runs.spilled_runs > 3
+    found = [rows.column("n").to_numpy() for _, rows in runs.iter_sorted(0, 5_000, 1_000)]
+    assert np.array_equal(np.concatenate(found), np.argsort(keys, kind="stable"))
+    some, rows = runs.gather(np.array([10, 400]), np.array([12, 500]))
+    assert np.array_equal(some, np.sort(keys[((keys >= 10) & (keys < 12)) | ((keys >= 400) & (keys < 500))]))
+    assert np.array_equal(keys[rows.column("n").to_numpy()], some)
+    runs.close()
+
+
 @pytest.mark.parametrize("memory_bytes", [1 << 20, 1 << 28], ids=["spilled", "in memory"])
 def test_rows_come_back_in_the_order_of_their_keys_and_equal_keys_as_they_came(
     tmp_path: Path, memory_bytes: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,7 @@ def test_a_data_file_that_goes_under_a_running_service_stops_queries_of_it_and_n
     assert running.ask("SELECT COUNT(*) AS n FROM TAP_SCHEMA.tables").split() == [b"n", b"6"]
     for number, path in enumerate(running.files(DATA) if how != "gone" else sorted(originals(running))):
         shutil.copyfile(kept.with_suffix(f".{number}"), path)
+        os.utime(path, (1e9, 1e9))  # as a backup's; DuckDB takes a file of the same second and size for the same
     assert {adql: running.ask(adql) for adql in whole} == whole
 
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,20 +221,27 @@ def write_id_index(
     folder.mkdir(parents=True)
     files: list[WrittenFile] = []
     footers: list[pq.FileMetaData] = []
-    schema: pa.Schema | None = None
-    for part in _batches_by_rows(batches, rows_per_file):
-        table = pa.Table.from_batches(part)
-        at = np.searchsorted(lows, table.column(HEALPIX_COLUMN).to_numpy(), side="right") - 1
-        table = table.append_column("Norder", pa.array(orders[at])).append_column("Npix", pa.array(numbers[at]))
-        schema = table.schema
+    schema = pa.schema([])
+    for rows in _in_files(batches, rows_per_file):
         path = folder / f"part-{len(files):05d}.parquet"
         collected: list[pq.FileMetaData] = []
-        options = {"use_dictionary": ["Norder", "Npix"], "row_group_size": row_group_rows}
-        pq.write_table(table, path, compression="zstd", compression_level=1, metadata_collector=collected, **options)
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for batch in rows:
+                at = np.searchsorted(lows, batch.column(HEALPIX_COLUMN).to_numpy(), side="right") - 1
+                table = pa.Table.from_batches([batch])
+                table = table.append_column("Norder", pa.array(orders[at])).append_column("Npix", pa.array(numbers[at]))
+                if writer is None:
+                    schema = table.schema
+                    options = {"use_dictionary": ["Norder", "Npix"], "compression": "zstd", "compression_level": 1}
+                    writer = stack.enter_context(
+                        pq.ParquetWriter(path, schema, metadata_collector=collected, **options)
+                    )
+                writer.write_table(table, row_group_size=row_group_rows)
         collected[0].set_file_path(f"index/{path.name}")
         footers.extend(collected)
-        files.append(describe_file(root, path, "index", table.num_rows))
-    if schema is not None:
+        files.append(describe_file(root, path, "index", collected[0].num_rows))
+    if files:
         # LSDB finds the partitions of an id through this file alone (hats IndexCatalog.loc_partitions).
         pq.write_metadata(schema, root / name / "dataset" / "_metadata", metadata_collector=footers)
         pq.write_metadata(schema, root / name / "dataset" / "_common_metadata")
@@ -249,17 +257,18 @@ def write_id_index(
     return files
 
 
-def _batches_by_rows(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += batch.num_rows
-        if count >= rows:
-            yield held
-            held, count = [], 0
-    if count:
-        yield held
+def _in_files(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The batches of one file after the other, about *rows* rows each; each is to be taken before the next."""
+    for first in batches:
+        yield _one_file(first, batches, rows)
+
+
+def _one_file(first: pa.RecordBatch, more: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    yield first
+    left = rows - first.num_rows
+    while left > 0 and (batch := next(more, None)) is not None:
+        yield batch
+        left -= batch.num_rows
 
 
 def write_partition_info(folder: Path, files: Iterable[tuple[Pixel, int]]) -> None:

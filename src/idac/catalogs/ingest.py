@@ -31,8 +31,8 @@ from idac.tables.writers.info import ResultInfo
 from idac.tables.writers.votable import fields_document
 
 #: Bounds of a row group and of a file in bytes before compression: a wide table gets fewer rows in each.
-_ROW_GROUP_BYTES = 64 << 20
-_FILE_BYTES = 2 << 30
+_ROW_GROUP_BYTES = 32 << 20
+_FILE_BYTES = 1 << 30
 _CHUNK_BYTES = 64 << 20
 _BATCH_BYTES = 32 << 20
 #: Rows of the id index in a row group and in a file.
@@ -344,11 +344,10 @@ class Ingest:
     ) -> list[WrittenFile]:
         if self._id is None:
             return []
-        self._progress("id index", 0, written.rows)
         name = f"{self._catalog}_{hats.folder_name(self._id.name)}_index"
         paths = [str(self._folder / f.path) for f in written.files]
         ordered = IdOrder(self._id.name, self._table.qualified_name)
-        batches = ordered.watch(self._sorted_ids(paths, scratch, [self._id.name, HEALPIX_COLUMN]))
+        batches = ordered.watch(self._sorted_ids(paths, scratch, [self._id.name, HEALPIX_COLUMN], written.rows))
         files = hats.write_id_index(
             self._folder,
             name,
@@ -364,15 +363,20 @@ class Ingest:
             collection |= {"all_indexes": f"{self._id.name} {name}", "default_index": self._id.name}
         return files
 
-    def _sorted_ids(self, paths: list[str], scratch: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """*columns* of the written files in the order of the first, sorted by DuckDB: it spills and is quick."""
+    def _sorted_ids(self, paths: list[str], scratch: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """*columns* of the *rows* written in the order of the first, sorted by DuckDB: it spills and is quick."""
+        self._progress("id index", 0, rows)
+        pa.default_memory_pool().release_unused()  # what the writers left is not for DuckDB otherwise
+        report = _Counter(self._progress, "id index", rows)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         connection = duckdb.connect(config={"threads": self._settings.worker_count})
         try:
             connection.execute(f"SET memory_limit = '{self._settings.memory_bytes // 2 >> 20}MiB'")
             connection.execute("SET temp_directory = ?", [str(scratch / "sort")])
             query = f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false) ORDER BY 1"  # noqa: S608 - names are quoted
-            yield from connection.execute(query, [paths]).to_arrow_reader(262_144)
+            for batch in connection.execute(query, [paths]).to_arrow_reader(262_144):
+                yield batch
+                report(batch.num_rows)
         finally:
             connection.close()
 
@@ -402,7 +406,7 @@ class Ingest:
         if self._id:
             ordered = IdOrder(self._id.name, self._table.qualified_name)
             paths = [str(self._folder / f.path) for f in files]
-            for _ in ordered.watch(self._sorted_ids(paths, scratch, [self._id.name])):
+            for _ in ordered.watch(self._sorted_ids(paths, scratch, [self._id.name], runs.rows)):
                 pass
             digest.require_same(ordered.digest)
         return files

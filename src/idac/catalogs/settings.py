@@ -11,6 +11,9 @@ from pydantic import Field
 from idac.core.rights import ReadRule, RightsPolicy
 from idac.core.settings import Section
 
+#: Memory of the process before it holds any row: the interpreter and its libraries, as measured.
+_PROCESS_BYTES = 300 << 20
+
 
 class IngestSettings(Section):
     """How ``idac catalog add`` and ``replace`` turn a source into a HATS catalogue."""
@@ -48,7 +51,9 @@ class IngestSettings(Section):
 
     @property
     def memory_bytes(self) -> int:
-        return int(self.memory_gib * 2**30)
+        """What rows may take: the bound without what the process needs for itself."""
+        bound = int(self.memory_gib * 2**30)
+        return max(bound - _PROCESS_BYTES, bound // 4)
 
 
 class CatalogsSettings(Section):
