@@ -143,7 +143,9 @@ def _with_nan(scan: Scan, storage: HatsStorage) -> frozenset[str]:
 
 
 def _listed(columns: Sequence[str], with_nan: frozenset[str] = frozenset()) -> str:
-    named = (f"nullif({quoted(c)}, CAST('nan' AS FLOAT)) AS {quoted(c)}" if c in with_nan else quoted(c) for c in columns)
+    named = (
+        f"nullif({quoted(c)}, CAST('nan' AS FLOAT)) AS {quoted(c)}" if c in with_nan else quoted(c) for c in columns
+    )
     return ", ".join(named) or "1 AS one"
 
 
