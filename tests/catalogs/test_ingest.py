@@ -302,3 +302,15 @@ def test_an_index_column_in_the_source_is_made_anew(tmp_path: Path) -> None:
     archive = build_archive(tmp_path, {"demo.stars": table})
     assert archive.snapshot().entries["demo", "stars"].table.find("_healpix_29") is None
     assert rows_of(archive)["_healpix_29"].to_numpy().min() > 0
+
+
+def test_texts_beyond_ascii_are_told_by_their_type_wherever_in_the_table_they_stand(tmp_path: Path) -> None:
+    rows = 5_000
+    table = star_table(rows)
+    names = ["plain"] * (rows - 1) + ["Ζῆτα"]
+    table = table.append_column("greek", pa.array(names)).append_column("latin", pa.array(["plain"] * rows))
+    archive = build_archive(tmp_path, {"demo.stars": table})
+    published = archive.snapshot().entries["demo", "stars"].table
+    kinds = {c.name: (c.type.datatype, c.type.arraysize) for c in published.columns}
+    assert kinds["greek"] == ("unicodeChar", "*")
+    assert kinds["latin"] == ("char", "*")

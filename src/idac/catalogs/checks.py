@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,8 @@ import pyarrow.parquet as pq
 from idac.catalogs.metadata import Conversion
 from idac.core.errors import BadData, BadParameter
 from idac.sky.healpix import healpix29
+from idac.tables.model import Column, Table
+from idac.tables.writers.packing import is_ascii
 
 _EXAMPLES = 5
 _FACTORS: dict[Conversion, float] = {"none": 1.0, "radian": 180 / np.pi, "hour": 15.0}
@@ -237,3 +240,28 @@ class IdOrder:
                 allowed=f"a different value of {self._column} in every row",
                 next_step="Remove the repeated rows, name another column with --id, or leave the option out.",
             )
+
+
+class WideTexts:
+    """Notes which text columns hold more than ASCII: a result can only keep that where its ``FIELD`` says so.
+
+    VOTable's ``char`` is ASCII (VOTable 1.5 section 2.1), whatever a source or its description says of the column.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._narrow = {c.name for c in columns if c.type.datatype == "char" and not c.type.is_timestamp}
+        self._wide: set[str] = set()
+
+    def look_at(self, batch: pa.RecordBatch) -> None:
+        for name in [n for n in self._narrow if n in batch.schema.names]:
+            if not is_ascii(batch.column(name)):
+                self._narrow.discard(name)
+                self._wide.add(name)
+
+    def widened(self, table: Table) -> Table:
+        """*table* with ``unicodeChar`` where that was seen to be needed."""
+        columns = (
+            replace(c, type=replace(c.type, datatype="unicodeChar")) if c.name in self._wide else c
+            for c in table.columns
+        )
+        return replace(table, columns=tuple(columns))

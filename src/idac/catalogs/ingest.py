@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idac.catalogs import hats
-from idac.catalogs.checks import IdDigest, IdOrder, PositionCheck, Rejects
+from idac.catalogs.checks import IdDigest, IdOrder, PositionCheck, Rejects, WideTexts
 from idac.catalogs.hats import HEALPIX_COLUMN, ParquetOptions, RowGroups, WrittenFile
 from idac.catalogs.manifest import Version, now_text
 from idac.catalogs.metadata import find_positions, position_conversion, require_column
@@ -153,6 +153,7 @@ class Ingest:
         self._table = replace(table, columns=columns, primary_key=table.primary_key or self._primary_key())
         # Words travel in _common_metadata alone; repeated in every file they would outweigh a wide table's footers.
         self._schema = pa.schema([pa.field(f.name, f.type) for f in arrow_schema(columns)])
+        self._texts = WideTexts(columns)
 
     def _told(self, column: Column) -> Column:
         """*column* with what its part in the table makes plain, where the source did not say it."""
@@ -203,6 +204,7 @@ class Ingest:
             read = self._read(batches, runs, rejects, digest, total)
             runs.finish()
             rejects.finish()
+            self._table = self._texts.widened(self._table)
             if not runs.rows:
                 raise _empty(self._source)
             _check_count(read, runs.rows + rejects.count, "sorted")
@@ -221,6 +223,7 @@ class Ingest:
         read = 0
         for batch in batches:
             start, read = read, read + batch.num_rows
+            self._texts.look_at(batch)
             if HEALPIX_COLUMN in batch.schema.names:
                 batch = batch.drop_columns([HEALPIX_COLUMN])
             if self._check:
