@@ -160,9 +160,12 @@ class DuckDBEngine:
 
         left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
         database = self._places[lane][place.number]
-        stream = DuckDBStream(
-            query.columns, limits.max_rows, left, database, self._watchdog, release, wanted, self._budget
-        )
+        try:
+            stream = DuckDBStream(query.columns, limits, left, database, self._watchdog, release, wanted, self._budget)
+        except BaseException:
+            # What has no stream yet has nobody who would give its place back.
+            release()
+            raise
         here.stream = stream
         if here.cancelled:
             stream.close()

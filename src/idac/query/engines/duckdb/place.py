@@ -126,7 +126,6 @@ class Place:
             "memory_limit": f"{self.share.memory_bytes // 2**20}MiB",
             "threads": self.share.threads,
             "temp_directory": str(self.folder),
-            "max_temp_directory_size": f"{self.share.spill_bytes // 2**20}MiB",
             # Results stream in any order where none is asked for: less memory, and a LIMIT that stops early.
             "preserve_insertion_order": False,
             "python_enable_replacements": False,
@@ -143,6 +142,8 @@ class Place:
         connection.execute("SET enable_progress_bar = true")
         connection.execute("SET enable_progress_bar_print = false")
         connection.execute("SET parquet_metadata_cache = true")
+        # Among the options of connect, DuckDB 1.5 shows this limit and does not keep it.
+        connection.execute(f"SET max_temp_directory_size = '{self.share.spill_bytes // 2**20}MiB'")
         if self.access.stores:
             self._reach_stores(connection)
         allowed = list_of(literal(root.rstrip("/") + "/") for root in sorted(self._roots))

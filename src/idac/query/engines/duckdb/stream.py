@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from idac.core.errors import Cancelled, ResourceExhausted
-from idac.query.engines.base import Progress
+from idac.query.engines.base import Progress, QueryLimits
 from idac.query.engines.conversion import Converter
 from idac.query.engines.duckdb.failures import as_user_error
 from idac.query.engines.duckdb.place import Place, only_select
@@ -42,21 +42,23 @@ class DuckDBStream:
     def __init__(
         self,
         columns: tuple[Column, ...],
-        max_rows: int,
-        timeout_s: float,
+        limits: QueryLimits,
+        left_s: float,
         place: Place,
         watchdog: Watchdog,
         release: Callable[[], None],
         wanted: Callable[[], bool],
         budget: Budget,
     ) -> None:
-        """*wanted* tells whether others wait for the place: then rows go to disk, at the engine's pace.
+        """*left_s* is what the limit on time leaves after planning and waiting.
+
+        *wanted* tells whether others wait for the place: then rows go to disk, at the engine's pace.
 
         *budget* is for the rows of all queries together that wait for their readers.
         """
         self.columns = columns
         self.overflowed = False
-        self._max_rows, self._timeout_s = max_rows, timeout_s
+        self._max_rows, self._limit_s, self._left_s = limits.max_rows, limits.timeout_s, left_s
         self._place, self._watchdog, self._release = place, watchdog, release
         self._converter = Converter(columns)
         self._lock = threading.RLock()
@@ -81,7 +83,7 @@ class DuckDBStream:
 
     def start(self, connection_for: Callable[[], duckdb.DuckDBPyConnection], sql: str) -> None:
         """Run *sql* until its first batch, its end, or all of a small answer is here."""
-        self._deadline = self._watchdog.watch(self._timeout_s, self._time_is_over)
+        self._deadline = self._watchdog.watch(self._left_s, self._time_is_over)
         try:
             connection = connection_for()
             self._check()
@@ -188,7 +190,7 @@ class DuckDBStream:
         return self._stop(
             ResourceExhausted(
                 "The query took longer than it may.",
-                value=f"{self._timeout_s:g} s",
+                value=f"{self._limit_s:g} s",
                 next_step="Make it smaller, or submit it as an asynchronous job with a longer execution duration.",
             )
         )
