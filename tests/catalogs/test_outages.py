@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -82,3 +84,13 @@ def test_what_a_publisher_left_half_written_goes_when_it_is_old(tmp_path: Path) 
     os.utime(left, (time.time() - 2 * 86400,) * 2)
     archive.sweep()
     assert not left.exists()
+
+
+def test_a_sweep_clears_up_after_a_publisher_that_died_and_was_the_last(tmp_path: Path) -> None:
+    archive = build_archive(tmp_path, {"demo.stars": star_table(100)})
+    staging = tmp_path / "archive/catalogs/staging"
+    (staging / "dead/0000").mkdir(parents=True)
+    (staging / "dead/0000/part.parquet").write_bytes(b"half")
+    (staging / "dead.owner").write_text(json.dumps({"host": socket.gethostname(), "pid": 1}))
+    archive.sweep()
+    assert list(staging.iterdir()) == []

@@ -34,7 +34,7 @@ from idac.catalogs.snapshot import (
     Storage,
     TableEntry,
 )
-from idac.catalogs.staging import staging_folder
+from idac.catalogs.staging import staging_base, staging_folder, sweep_staging
 from idac.catalogs.tap_schema import TAP_SCHEMA, tap_schema_entries
 from idac.core.database import Database
 from idac.core.errors import Conflict, NotFound, StoreUnavailable, UserError
@@ -335,6 +335,8 @@ class Archive:
         removed: list[str] = []
         self._remove_due_versions(oldest)
         self.store.delete_unfinished("catalogs", _UNFINISHED_S)
+        ingest = self.settings.ingest
+        sweep_staging(staging_base(self.store, ingest), ingest.staging_lease_s, self._discard_unpublished)
 
         def edit(old: Manifest) -> Manifest:
             due = [r for r in old.retired if datetime.fromisoformat(r.at) <= oldest]
