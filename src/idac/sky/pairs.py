@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +37,15 @@ def points_in_polygons(
     """
     rows = len(offsets) - 1
     ra, dec = (np.broadcast_to(np.asarray(v, dtype=np.float64), (rows,)) for v in (ra_deg, dec_deg))
+    # In a join the same polygon comes with many positions.
+    rows_of: dict[bytes, list[int]] = {}
+    for i, (low, high) in enumerate(pairwise(offsets.tolist())):
+        rows_of.setdefault(values[low:high].tobytes(), []).append(i)
     result = np.zeros(rows, dtype=bool)
-    for i in range(rows):
-        corners = values[offsets[i] : offsets[i + 1]]
-        polygon = polygon_or_none(corners)
+    for corners, own in rows_of.items():
+        polygon = polygon_or_none(np.frombuffer(corners, dtype=np.float64))
         if polygon is not None:
-            result[i] = polygon.contains(ra[i], dec[i])[0]
+            result[own] = polygon.contains(ra[own], dec[own])
     return result
 
 
