@@ -23,10 +23,9 @@ from services.http_server import serving
 WORDS = "correct horse battery"
 ME = "local:tester"
 CONFIG = """\
-server: {{ processes: 1 }}
+server: {{ processes: 1 {server} }}
 engine: {{ memory_gib: 1, threads: 2, interactive_places: 2, heavy_places: 1 }}
 jobs: {{ workers: 1, poll_s: 0.05 }}
-state: {{ database: {database} }}
 catalogs:
   read: {{ demo: [public] }}
   refresh_s: 0
@@ -34,7 +33,7 @@ identity:
   enabled: true
   check_s: 0
   watch_s: 0.1
-  guesses_per_address: 1000
+  guesses_per_address: {guesses}
   {identity}
   rights:
     dp1: {{ title: Data Preview 1, tables: [dp1], ask: write to dp1@example.org. }}
@@ -101,11 +100,13 @@ def ahead(**by: float) -> datetime:
 
 @contextmanager
 def identity_centre(
-    folder: Path, *, identity: str = "", database: str = "sqlite:///state.db"
+    folder: Path, *, identity: str = "", server: str = "", guesses_per_address: int = 1000
 ) -> Iterator[IdentityCentre]:
     """The centre, served from *folder*; *identity* adds lines to that section of dac.yaml."""
     build_archive(folder, {"demo.stars": star_table(200), "dp1.object": star_table(300, seed=2)})
-    (folder / "dac.yaml").write_text(CONFIG.format(identity=identity, database=database))
+    (folder / "dac.yaml").write_text(
+        CONFIG.format(identity=identity, server=f", {server}" if server else "", guesses=guesses_per_address)
+    )
     centre = build_centre(load_settings(DacSettings, folder / "dac.yaml"))
     assert centre.identity is not None
     with serving(centre.app) as url:

@@ -47,7 +47,7 @@ def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest
     assert re.fullmatch(
         r"http://localhost:8080/auth/login\?link=[0-9A-Za-z]{65}", idac("user", "link", "ada", "--json").json["url"]
     )
-    assert re.search(r"^ada +100000 +user +yes +active", idac("user", "list").out, re.MULTILINE)
+    assert re.search(r"^ *ada +100000 +user +yes +active", idac("user", "list").out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,11 @@ class _Ready(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: Starlette) -> Iterator[str]:
-    """The base URL of *app* while it is served."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on", ws="none")
+def serving(app: Starlette, proxies: str = "127.0.0.1") -> Iterator[str]:
+    """The base URL of *app* while it is served; forwarded addresses are believed of *proxies* alone."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_level="critical", lifespan="on", ws="none", forwarded_allow_ips=proxies
+    )
     server = _Ready(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
