@@ -138,8 +138,7 @@ class _Planner:
             return
         for use in targets:
             before = self.restrictions.get(use.alias, Restriction())
-            if reason not in before.reasons:
-                self.restrictions[use.alias] = with_cover(before, cover, reason)
+            self.restrictions[use.alias] = with_cover(before, cover, reason)
 
     def small_positions(self, place: Place) -> tuple[TableUse, str, str] | None:
         """The small table that a position comes from, and its columns."""

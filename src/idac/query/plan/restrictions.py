@@ -288,7 +288,9 @@ def describe_angle(angle_deg: float) -> str:
 
 
 def with_cover(restriction: Restriction, cover: Ranges, reason: str) -> Restriction:
-    """*restriction* cut to *cover* as well."""
+    """*restriction* cut to *cover* as well; as it is where that cuts nothing off."""
+    if restriction.cover is not None and np.array_equal(intersect(restriction.cover, cover), restriction.cover):
+        return restriction
     return restriction.and_(Restriction(cover, reasons=(reason,)))
 
 
