@@ -14,7 +14,7 @@ from idac.core.errors import BadParameter
 from idac.sky.healpix import MAX_ORDER, cells_near, healpix29, healpix_index, order_for_radius
 from idac.sky.regions import CellUnion, Circle, Polygon, Range, Region, Union, box_polygon
 from idac.sky.relations import holds, intersects
-from idac.sky.vectors import Floats, separation_deg, unit_vectors
+from idac.sky.vectors import Floats, middle_of_cap, separation_deg, unit_vectors
 
 SKY_DEG2 = 4 * np.pi * np.degrees(1) ** 2
 ras = st.one_of(st.sampled_from([0.0, 45.0, 90.0, 180.0, 359.999999, 360.0]), st.floats(0, 360))
@@ -192,6 +192,39 @@ def test_a_box_has_its_corners_half_its_size_from_the_centre() -> None:
     box = box_polygon(25.4, -20.0, 10, 10)
     corners = sorted(zip(box.ra_deg.round(12).tolist(), box.dec_deg.round(12).tolist(), strict=True))
     assert corners == [(20.4, -25), (20.4, -15), (30.4, -25), (30.4, -15)]
+
+
+@pytest.mark.parametrize("width", [180, 200, 360, np.nan])
+def test_boxes_whose_sides_would_go_round_the_other_way_are_refused(width: float) -> None:
+    with pytest.raises(BadParameter) as refused:
+        box_polygon(180, 0, width, 20)
+    assert str(refused.value) == (
+        f"A box is too wide. Given: {width:g}. Allowed: less than 180 degrees, since its sides are great circles. "
+        "Write a condition on each coordinate instead, such as ra BETWEEN 10 AND 300."
+    )
+
+
+@given(ras, decs, st.floats(1, 89), st.integers(3, 40), seeds)
+@settings(deadline=None)
+def test_the_smallest_cap_is_no_larger_than_any_other(ra: float, dec: float, size: float, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    point_ra, point_dec = around(ra, dec, size / 1.25, n, seed)
+    points = unit_vectors(point_ra, point_dec)
+    middle = middle_of_cap(points)
+    depth = (points @ middle).min()
+    assert depth >= (points @ unit_vectors(ra, dec)).min() - 1e-12
+    others = middle + rng.normal(size=(100, 3)) * 10 ** rng.uniform(-5, 0, (100, 1))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    assert (points @ others.T).min(axis=0).max() <= depth + 1e-12
+
+
+def test_a_polygon_with_most_corners_at_one_end_fits_into_its_hemisphere() -> None:
+    ra = np.concatenate([[0], np.arange(60) / 10, [100, 100, 6]])
+    dec = np.concatenate([[0], np.full(60, -1.0), [-2, 2, 1]])
+    assert (unit_vectors(ra, dec) @ unit_vectors(ra, dec).sum(axis=0)).min() < 0, "the mean is no middle of it"
+    polygon = Polygon(ra, dec)
+    assert polygon.contains([60, 355, 240], [0, 0, 0]).tolist() == [True, False, False]
+    assert Polygon(ra[::-1], dec[::-1]).area_deg2() == pytest.approx(polygon.area_deg2())
 
 
 def test_ranges_wrap_at_zero_and_cover_themselves() -> None:

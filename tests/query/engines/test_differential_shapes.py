@@ -17,6 +17,7 @@ from lsst.sphgeom import WITHIN, Angle, Circle, ConvexPolygon, UnitVector3d
 from archive_fixture import TableData, build_archive
 from engine_fixture import Asking, small_engine
 from idac.catalogs.ingest import IngestChoices
+from idac.core.errors import BadQuery
 from idac.tables.model import CIRCLE, DOUBLE, LONG, POINT, POLYGON, REGION, STRING, Column
 from sky_oracles import CENTRES, Corners, Oracle, Verdict, awkward_sky, offset, unit_vector, vectors
 
@@ -218,6 +219,26 @@ def test_relations_of_shapes_that_are_written_out(
         "SELECT TOP 1 INTERSECTS({0}, {1}) AS a, INTERSECTS({1}, {0}) AS b, CONTAINS({0}, {1}) AS c FROM demo.fields"
     )
     assert asking.rows(query.format(first, second)) == [(overlap, overlap, inside)]
+
+
+@pytest.mark.parametrize(
+    ("box", "at", "text"),
+    [
+        (
+            "BOX(180, 0, 200, 20)",
+            23,
+            "The width of a box is out of range. Given: 200. Allowed: 0 to less than 180 degrees",
+        ),
+        ("BOX(180, 0, 20, 181)", 27, "The height of a box is out of range. Given: 181. Allowed: 0 to 180 degrees"),
+    ],
+)
+def test_a_box_that_its_sides_do_not_enclose_is_refused(box: str, at: int, text: str, asking: Asking) -> None:
+    with pytest.raises(BadQuery) as refused:
+        asking.compile(f"SELECT {box} AS b FROM demo.fields")
+    assert str(refused.value) == (
+        f"line 1, column {at}: {text}. "
+        "The sides of a box are great circles. Write a condition on each coordinate instead."
+    )
 
 
 @pytest.mark.parametrize(
