@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from archive_fixture import build_archive, star_table
 from command_fixture import Run, command_runner
 from idac.core.errors import BadParameter
 from idac.identity.credentials import parse_token
@@ -152,3 +153,9 @@ def test_a_table_that_needs_a_right_is_not_opened_to_the_public(idac: Run, tmp_p
     assert refused.code == 3
     assert "not open dp1 to the public, which needs the data right dp1" in refused.err
     assert BadParameter.exit_code == 2
+
+
+def test_a_table_is_described_with_the_right_that_it_needs(idac: Run, tmp_path: Path) -> None:
+    build_archive(tmp_path, {"dp1.object": star_table(100)})
+    described = idac("catalog", "describe", "dp1.object", "--json").json
+    assert (described["readable_by"], described["needs_right"]) == ([], ["dp1"])

@@ -23,6 +23,8 @@ class IdacProcess:
 
     folder: Path
     url: str = ""
+    #: What it printed when it answered.
+    announced: dict[str, object] = field(default_factory=dict)
     _port: int = field(default_factory=free_port)
     _process: subprocess.Popen[str] | None = None
 
@@ -50,7 +52,8 @@ class IdacProcess:
             line = self._process.stdout.readline()
             assert line, f"it ended before it answered: {self.log.read_text()}"
             said += line
-        self.url = str(json.loads(said)["url"])
+        self.announced = json.loads(said)
+        self.url = str(self.announced["url"])
 
     def kill(self) -> None:
         """End it as a power cut would."""

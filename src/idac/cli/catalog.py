@@ -135,7 +135,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
             click.echo(service.metadata_text(table.partition(".")[0]), nl=False)
             return
         entry, version = service.find(table)
-        rule = service.archive.settings.rights().rule_for(entry.table.schema, entry.table.name)
+        rule = options.load().settings.read_policy().rule_for(entry.table.schema, entry.table.name)
     facts = _summary(entry, version) | {
         "description": entry.table.description,
         "positions": [entry.table.ra_column, entry.table.dec_column] if entry.table.ra_column else None,
@@ -145,6 +145,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
         "location": version.location,
         "version": version.id,
         "readable_by": sorted(rule.groups),
+        "needs_right": sorted(rule.rights),
     }
     columns = [
         {
