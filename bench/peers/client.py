@@ -40,6 +40,9 @@ class Answer:
 
     seconds: float
     first_byte_s: float
+    client_cpu_s: float
+    """Processor time of this process meanwhile."""
+
     size: int
     body: bytes
 
@@ -56,7 +59,7 @@ class TapClient:
         """Run *adql* for at most *rows* rows. BenchError where the answer is not a result."""
         body = encode(adql, form, rows)
         self._reopen_if_closed()
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         self._connection.request("POST", self._path, body, HEADERS)
         response = self._connection.getresponse()
         pieces: list[bytes] = []
@@ -66,11 +69,11 @@ class TapClient:
             size += len(piece)
             if keep or response.status != 200:
                 pieces.append(piece)
-        ended = time.perf_counter()
+        ended, cpu = time.perf_counter(), time.process_time() - cpu
         text = b"".join(pieces)
         if response.status != 200 or b'name="QUERY_STATUS" value="ERROR"' in text[:4096]:
             raise BenchError(f"{response.status} for {adql!r}: {text[:1500].decode(errors='replace')}")
-        return Answer(ended - begun, (first or ended) - begun, size, text)
+        return Answer(ended - begun, (first or ended) - begun, cpu, size, text)
 
     def _reopen_if_closed(self) -> None:
         """Services close a connection that was idle for some seconds, as while other peers were asked."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -31,6 +30,7 @@ class ServicePeer:
         """*processor_seconds* is what the service's processes have used since they began."""
         self.name, self.client, self.processor_seconds = name, client, processor_seconds
         self.row: Row | None = None
+        self.client_cpu_s = 0.0
 
     def can(self, _query: Query) -> bool:
         return self.row is not None and self.name in self.row.services
@@ -38,6 +38,7 @@ class ServicePeer:
     def ask(self, query: Query) -> tuple[float, int]:
         assert self.row is not None
         answer = self.client.ask(query.adql, self.row.form, self.row.maxrec)
+        self.client_cpu_s = answer.client_cpu_s
         rows = first_number(answer.body) if query.counts else count_rows(answer.body, self.row.form)
         return answer.seconds, int(rows)
 
@@ -85,7 +86,6 @@ class Measurement:
             if not peer.can(query):
                 continue
             before = service.processor_seconds() if service is not None else 0.0
-            cpu = time.process_time()
             gc.disable()
             try:
                 seconds, found[name] = peer.ask(query)
@@ -93,8 +93,8 @@ class Measurement:
                 gc.enable()
             if number:
                 self.samples[row.key][name].append(seconds)
-                self.client_cpu[row.key][name].append(time.process_time() - cpu)
                 if service is not None:
+                    self.client_cpu[row.key][name].append(service.client_cpu_s)
                     self.service_cpu[row.key][name].append(service.processor_seconds() - before)
         if len(set(found.values())) > 1:
             raise BenchError(f"The answers to {query.adql!r} differ: {found}. Nothing was measured that way.")
