@@ -1,7 +1,7 @@
 """One TAP client for every service: a connection kept open, a query sent as a form, the answer read to its last byte.
 
-It is Python's own ``http.client``: it reads a body in large pieces in C, and costs a tenth of a millisecond a request,
-where httpx costs over one, which is a third of what a small query takes in all. Answers are asked for uncompressed:
+It is Python's own ``http.client``: it reads a body in large pieces in C, and costs 0.4 ms of processor time a request,
+where httpx costs 1.2 ms, a good part of what a small query takes in all. Answers are asked for uncompressed:
 DaCHS compresses when it may, which over a loopback is only work.
 """
 
