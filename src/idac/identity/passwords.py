@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -15,8 +16,15 @@ _AT_ONCE = 2
 
 _hasher = PasswordHasher()  # RFC 9106's second recommended option: 64 MiB, 3 passes, 4 lanes
 _turn = threading.BoundedSemaphore(_AT_ONCE)
-#: What an unknown name's password is compared with, so that the answer takes as long as for a known one.
-_NOBODYS = _hasher.hash("nobody has this password")
+
+
+@cache
+def _nobodys() -> str:
+    """What an unknown name's password is compared with, so that the answer takes as long as for a known one.
+
+    Made when it is first needed: a hash takes a tenth of a second, and every command would wait for it.
+    """
+    return _hasher.hash("nobody has this password")
 
 
 def hash_password(password: str) -> str:
@@ -36,7 +44,7 @@ def is_password(kept: str | None, password: str) -> bool:
     """True where *kept* was made of *password*; never for an account without one, in the same time."""
     with _turn:
         try:
-            right = _hasher.verify(kept or _NOBODYS, password[:MAX_LENGTH])
+            right = _hasher.verify(kept or _nobodys(), password[:MAX_LENGTH])
         except (VerificationError, InvalidHashError):
             return False
     return right and kept is not None
