@@ -29,7 +29,7 @@ def _quick_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         patch.setattr(passwords, "_hasher", quick)
-        patch.setattr(passwords, "_NOBODYS", quick.hash("nobody"))
+        passwords._nobodys.cache_clear()
         yield
 
 
