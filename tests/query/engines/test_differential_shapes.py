@@ -226,7 +226,7 @@ def test_relations_of_shapes_that_are_written_out(
     [
         (
             "BOX(180, 0, 200, 20)",
-            23,
+            20,
             "The width of a box is out of range. Given: 200. Allowed: 0 to less than 180 degrees",
         ),
         ("BOX(180, 0, 20, 181)", 24, "The height of a box is out of range. Given: 181. Allowed: 0 to 180 degrees"),
