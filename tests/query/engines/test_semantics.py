@@ -453,3 +453,14 @@ def test_names_of_any_kind_come_back_to_the_letter(tmp_path: Path) -> None:
             assert asking.rows(f"{query} WHERE {quoted} = {number} GROUP BY {quoted} ORDER BY {quoted}") == [
                 (number,) * 2
             ]
+
+
+@pytest.mark.parametrize("column", ["n", "x", "t", "id"])
+def test_a_long_list_of_alternatives_is_true_of_the_same_rows_as_each_of_them(asking: Asking, column: str) -> None:
+    values = ["'a'", "'it''s'", "'zz'"] if column == "t" else ["3", "-3", "0.5", "7", "99"]
+    separately = {row for v in values for row in asking.column(f"SELECT id FROM t.a WHERE {column} = {v}")}
+    many = " OR ".join(f"{column} = {v}" for v in values * 5)
+    assert set(asking.column(f"SELECT id FROM t.a WHERE {many}")) == separately
+    unknown = asking.column(f"SELECT id FROM t.a WHERE NOT ({many}) ORDER BY id")
+    known = asking.column(f"SELECT id FROM t.a WHERE {column} IS NOT NULL ORDER BY id")
+    assert unknown == [i for i in known if i not in separately]
