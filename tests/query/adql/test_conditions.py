@@ -1,4 +1,4 @@
-"""Long lists of conditions: lists of values are read as such, and no other is longer than can be planned."""
+"""Long lists of conditions: a list of values is read as one, and nothing longer than can be planned is let through."""
 
 from __future__ import annotations
 
