@@ -464,3 +464,33 @@ def test_a_long_list_of_alternatives_is_true_of_the_same_rows_as_each_of_them(as
     unknown = asking.column(f"SELECT id FROM t.a WHERE NOT ({many}) ORDER BY id")
     known = asking.column(f"SELECT id FROM t.a WHERE {column} IS NOT NULL ORDER BY id")
     assert unknown == [i for i in known if i not in separately]
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT id FROM t.a WHERE t IN (SELECT NULL FROM t.a)", []),
+        ("SELECT id FROM t.a WHERE n IN (SELECT NULL FROM t.a)", []),
+        ("SELECT id FROM t.a WHERE n NOT IN (SELECT NULL FROM t.a)", []),
+        ("SELECT id FROM t.a WHERE id < 3 AND t NOT IN (SELECT NULL FROM t.a WHERE 1 = 0)", [1, 2]),
+        ("SELECT id FROM t.a WHERE n = (SELECT NULL FROM t.a)", []),
+        ("SELECT byte FROM t.typed WHERE byte IN (SELECT NULL FROM t.a)", []),
+        ("SELECT uni FROM t.typed WHERE uni IN (SELECT NULL FROM t.a)", []),
+        ("SELECT w FROM t.typed WHERE w IN (SELECT NULL FROM t.a)", []),
+        ("SELECT UPPER(s.z) || 'x' FROM (SELECT NULL AS z FROM t.c) AS s", [None, None, None]),
+        ("SELECT COALESCE(s.z, 'none') FROM (SELECT NULL AS z FROM t.c) AS s", ["none"] * 3),
+        ("WITH w (z) AS (SELECT NULL FROM t.c UNION SELECT NULL FROM t.a) SELECT LENGTH(z) FROM w", [None]),
+        (
+            "WITH w (z) AS (SELECT NULL FROM t.c) SELECT z FROM w UNION SELECT u FROM t.c ORDER BY 1",
+            ["ten", "thirty", None],
+        ),
+        ("SELECT NULL FROM t.c UNION SELECT m FROM t.c ORDER BY 1", [10, 30, 60, None]),
+    ],
+)
+def test_columns_of_nulls_alone_go_with_every_type(asking: Asking, query: str, rows: list[object]) -> None:
+    assert asking.column(query) == rows
+
+
+def test_common_tables_that_name_each_other_twice_do_not_double_the_work(asking: Asking) -> None:
+    tables = "".join(f", w{i} AS (SELECT p.m FROM w{i - 1} AS p JOIN w{i - 1} AS q ON p.m = q.m)" for i in range(1, 20))
+    assert asking.value(f"WITH w0 AS (SELECT m FROM t.c){tables} SELECT COUNT(*) FROM w19") == 3

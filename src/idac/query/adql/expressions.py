@@ -21,6 +21,7 @@ from idac.query.adql.lexer import whole
 from idac.query.adql.nodes import (
     CAST_TARGETS,
     bare,
+    cast_output,
     implicitly,
     is_number,
     is_text,
@@ -31,7 +32,7 @@ from idac.query.adql.nodes import (
     widened,
 )
 from idac.query.adql.scope import Scope
-from idac.query.adql.types import FAMILY_NAMES, Family, belongs, can_cast, cast_hint, describe, widest
+from idac.query.adql.types import FAMILY_NAMES, NULL_TYPE, Family, belongs, can_cast, cast_hint, describe, widest
 from idac.tables.model import BOOLEAN, DOUBLE, INT, LONG, SHORT, STRING, TIMESTAMP, UNICODE, DataType
 
 if TYPE_CHECKING:
@@ -141,7 +142,13 @@ class Expressions:
             raise self.error(
                 "A sub-query used as a value must have one column.", node, value=f"{len(columns)} columns", allowed="1"
             )
-        return typed(exp.Subquery(this=query), columns[0].type, place_of(node), columns[0].unit)
+        kind = None if columns[0].type is NULL_TYPE else columns[0].type
+        return typed(exp.Subquery(this=query), kind, place_of(node), columns[0].unit)
+
+    def scalar_subquery(self, node: exp.Subquery) -> exp.Expr:
+        result = self.subquery(node)
+        # Of NULLs alone; an engine would have to be told of which type.
+        return self.null(node) if kind_of(result) is None else result
 
     # -- conditions ------------------------------------------------------------------------------------------------
 
@@ -229,6 +236,11 @@ class Expressions:
             value, *items = self.comparable([value, *map(self.value, node.expressions)], node)
             return typed(exp.In(this=value, expressions=items), BOOLEAN, place_of(node))
         inner = self.subquery(query)
+        if kind_of(inner) is None:
+            kind = kind_of(value)
+            kind = kind if kind is not None and (kind.arraysize is None or kind.is_timestamp) else STRING
+            cast_output(inner.this, 0, kind)
+            inner.meta["type"] = kind
         value, same = self.comparable([value, inner], node)
         if "implicit" in same.meta and kind_of(same) == DOUBLE:
             # A float in whole numbers: the one side becomes double as well as the other.
@@ -378,7 +390,7 @@ _RULES: dict[type[exp.Expr], Callable[[Expressions, Any], exp.Expr]] = {
     exp.Boolean: Expressions.boolean,
     exp.Column: Expressions.column,
     exp.Paren: Expressions.paren,
-    exp.Subquery: Expressions.subquery,
+    exp.Subquery: Expressions.scalar_subquery,
     exp.And: Expressions.logical,
     exp.Or: Expressions.logical,
     exp.Not: Expressions.negation,

@@ -12,12 +12,14 @@ from idac.tables.model import DOUBLE, DataType
 #: What CAST to each VOTable type is in the tree.
 CAST_TARGETS = {
     "boolean": exp.DType.BOOLEAN,
+    "unsignedByte": exp.DType.UTINYINT,
     "short": exp.DType.SMALLINT,
     "int": exp.DType.INT,
     "long": exp.DType.BIGINT,
     "float": exp.DType.FLOAT,
     "double": exp.DType.DOUBLE,
     "char": exp.DType.VARCHAR,
+    "unicodeChar": exp.DType.VARCHAR,
     "time": exp.DType.TIMESTAMP,
 }
 
@@ -126,3 +128,19 @@ def _duplicate_part(value: object) -> object:
     if isinstance(value, list):
         return [_duplicate_part(v) for v in value]
     return duplicate(value) if isinstance(value, exp.Expr) else value
+
+
+def cast_output(query: exp.Expr, place: int, kind: DataType) -> None:
+    """Give one output column of a resolved query another type.
+
+    In a set operation the first SELECT says what the others become, save where all are NULL.
+    """
+    while not isinstance(query, exp.Select) or isinstance(query.expressions[0], exp.Star):
+        query = query.args["from_"].this if isinstance(query, exp.Select) else query.this
+    item = query.expressions[place]
+    value, cast = item.this, implicitly(item.this, kind)
+    item.set("this", cast)
+    order = query.args.get("order")
+    for key in order.expressions if order is not None else []:
+        if key.this == value:
+            key.set("this", duplicate(cast))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -16,12 +16,12 @@ from idac.query.adql.expressions import Expressions
 from idac.query.adql.functions import Function
 from idac.query.adql.grouping import check_grouping, has_aggregate
 from idac.query.adql.hints import nearest
-from idac.query.adql.nodes import duplicate, implicitly, is_text, kind_of, quoted, table_alias, unit_of
+from idac.query.adql.nodes import cast_output, duplicate, is_text, kind_of, quoted, table_alias, unit_of
 from idac.query.adql.parser import parse_adql
 from idac.query.adql.scope import Columns, Scope, Source, Visible
 from idac.query.adql.types import NULL_TYPE, alike, widest
 from idac.query.resolved import ResolvedQuery, TableUse
-from idac.tables.model import DOUBLE, Column, Table
+from idac.tables.model import DOUBLE, STRING, Column, Table
 from idac.tables.names import adql_table_name
 
 #: Schemas that everyone may read whatever the rights say: descriptions of what there is, and the caller's own uploads.
@@ -104,8 +104,17 @@ class Resolver:
         result.set("with_", exp.With(expressions=tables))
         return result, columns
 
+    def table_query(self, node: exp.Query) -> tuple[exp.Query, list[Column]]:
+        """A query that is a table to the one round it: a column of NULLs alone is a column of text there."""
+        query, columns = self.query(node, None)
+        for place, column in enumerate(columns):
+            if column.type is NULL_TYPE:
+                cast_output(query, place, STRING)
+                columns[place] = replace(column, type=STRING)
+        return query, columns
+
     def common_table(self, item: exp.CTE, known: dict[str, _Common]) -> exp.CTE:
-        query, columns = self.query(item.this, None)
+        query, columns = self.table_query(item.this)
         alias = item.args["alias"]
         given = alias.args.get("columns") or []
         if given and len(given) != len(columns):
@@ -145,7 +154,7 @@ class Resolver:
         columns = [self.merged(a, b, node, scope) for a, b in zip(first, second, strict=True)]
         for place, kinds in enumerate(zip(first, second, columns, strict=True)):
             if kinds[2].type == DOUBLE and all(k.type.is_numeric and k.type != DOUBLE for k in kinds[:2]):
-                _make_double(left, place)
+                cast_output(left, place, DOUBLE)
         # Parentheses say how operations nest, whatever an engine thinks of their precedence.
         result = type(node)(this=_operand(left), expression=_operand(right), distinct=bool(node.args.get("distinct")))
         result.set("order", _order_by_output(node, columns, scope))
@@ -309,7 +318,7 @@ class _Select:
         return exp.Paren(this=exp.Paren(this=table)) if not resolved else _joined(table, resolved)
 
     def derived(self, node: exp.Subquery) -> tuple[exp.Expr, Source]:
-        query, columns = self.resolver.query(node.this, None)
+        query, columns = self.resolver.table_query(node.this)
         name = self.resolver.new_name("s", node)
         return exp.Subquery(this=query, alias=table_alias(name)), _source((node.args["alias"].this,), name, columns)
 
@@ -442,19 +451,6 @@ def _copy_offset(node: exp.Expr, result: exp.Query) -> None:
 
 def _operand(query: exp.Query) -> exp.Query:
     return query if isinstance(query, exp.Subquery) else exp.Subquery(this=query)
-
-
-def _make_double(query: exp.Expr, place: int) -> None:
-    """Make one output column of a query double: its first SELECT says what all others become."""
-    while not isinstance(query, exp.Select) or isinstance(query.expressions[0], exp.Star):
-        query = query.args["from_"].this if isinstance(query, exp.Select) else query.this
-    item = query.expressions[place]
-    value, double = item.this, implicitly(item.this, DOUBLE)
-    item.set("this", double)
-    order = query.args.get("order")
-    for key in order.expressions if order is not None else []:
-        if key.this == value:
-            key.set("this", duplicate(double))
 
 
 def _joined(table: exp.Expr, joins: list[exp.Join]) -> exp.Expr:

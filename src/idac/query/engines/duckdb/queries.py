@@ -10,6 +10,7 @@ a condition by hash only in an inner join; an outer one is made of an inner one 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +34,8 @@ _SIDES = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "
 _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
 _ROW = "__row"
 _CONSTANT = re.compile(r"[(\s-]*+(?:[0-9.][0-9.e+-]*+|'(?:[^']|'')*+'|NULL|TRUE|FALSE)[)\s]*+")
+#: Tables of a query, common ones written out, up to which that is left to DuckDB.
+_MOST_TABLES = 128
 #: Characters of SQL for one expression: so many, and so many for each character of the query and its sources.
 _LONGEST, _LONGER = 200_000, 6
 
@@ -94,6 +97,7 @@ class QueryWriter:
         self._outside: dict[int, _Outside] = {}
         self._sources_by_alias = _all_sources(plan)
         self._count = 0
+        self._common: tuple[Mapping[str, int], bool] | None = None
 
     @property
     def regions(self) -> Sequence[Region]:
@@ -128,7 +132,19 @@ class QueryWriter:
 
     def _common_table(self, item: exp.CTE) -> str:
         names = ", ".join(quoted(c.name) for c in item.args["alias"].columns)
-        return f"{quoted(item.alias)}({names}) AS ({self.query(item.this)})"
+        kept = " MATERIALIZED" if self._is_doubled(item) else ""
+        return f"{quoted(item.alias)}({names}) AS{kept} ({self.query(item.this)})"
+
+    def _is_doubled(self, item: exp.CTE) -> bool:
+        """True for a common table to be worked out once.
+
+        DuckDB writes common tables out wherever they are named. Of tables that name each other twice, fifteen would
+        make a query of thousands, which it plans in all the memory that there is.
+        """
+        if self._common is None:
+            self._common = _common_tables(self._plan.query.tree)
+        uses, is_large = self._common
+        return is_large and uses.get(item.alias, 0) > 1
 
     def _set_operation(self, node: exp.SetOperation) -> str:
         word = _SETS[type(node)] + ("" if node.args.get("distinct") else " ALL")
@@ -508,6 +524,21 @@ def uses_stored_cells(plan: Plan) -> frozenset[str]:
 def _all_sources(plan: Plan) -> dict[str, Item]:
     """Sources of every FROM clause by alias."""
     return {item.alias: item for select in plan.selects.values() for item in iter_items(select.tree)}
+
+
+def _common_tables(tree: exp.Expr) -> tuple[Mapping[str, int], bool]:
+    """How often each common table is named, and whether writing all of them out makes a query of too many tables."""
+    uses = Counter(t.name for t in tree.find_all(exp.Table) if t.args.get("db") is None)
+    sizes: dict[str, int] = {}
+    # In the order of the text a common table comes after those that it names.
+    for item in sorted(tree.find_all(exp.CTE), key=lambda c: int(c.alias[1:])):
+        sizes[item.alias] = _tables_in(item.this, sizes)
+    return uses, _tables_in(tree, sizes) > _MOST_TABLES
+
+
+def _tables_in(node: exp.Expr, sizes: Mapping[str, int]) -> int:
+    """Tables of a query once the common ones that it names are written out."""
+    return sum(sizes.get(t.name, 1) if t.args.get("db") is None else 1 for t in node.find_all(exp.Table))
 
 
 def _with(common: Sequence[str]) -> str:
