@@ -128,7 +128,12 @@ def test_an_error_is_json_with_all_its_parts() -> None:
 @pytest.mark.parametrize(
     ("arguments", "usage", "message", "hint"),
     [
-        (("quer", "x"), "idac [OPTIONS] COMMAND [ARGS]...", "No such command 'quer'. Did you mean 'query'?", None),
+        (
+            ("explian", "x"),
+            "idac [OPTIONS] COMMAND [ARGS]...",
+            "No such command 'explian'. Did you mean 'explain'?",
+            None,
+        ),
         (
             ("catalog", "lst"),
             "idac catalog [OPTIONS] COMMAND [ARGS]...",

@@ -15,6 +15,9 @@ from idac.query.upload_specs import parse_uploads
 from idac.query.uploads import Uploads, find_file
 from idac.web.parameters import Parameters
 
+#: Seconds that the engine gives a job beyond its time: the worker, which ends it as ABORTED, is the one to say so.
+_SPARE_S = 60.0
+
 
 class TapJobs:
     """The job kind ``tap``. A query is checked when it runs (DALI 1.1 section 4.2), its uploads when they come."""
@@ -47,7 +50,7 @@ class TapJobs:
             query = QueryRequest(
                 adql=request.adql,
                 format=request.format,
-                timeout_s=float(job.execution_duration_s),
+                timeout_s=job.execution_duration_s + _SPARE_S,
                 max_rows=request.max_rows,
                 uploads=uploads,
                 infos=result_infos(request),
