@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 
 from idac.catalogs.snapshot import HatsStorage
@@ -181,7 +182,11 @@ class DuckDBEngine:
         except BaseException as error:
             stream.close()
             raise as_user_error(error, place.share.memory_bytes) or error from error
-        stream.start(lambda: place.prepare(sql, sources.tables, writer.regions, sources.paths), sql)
+
+        def connection_for(careful: bool) -> duckdb.DuckDBPyConnection:
+            return place.prepare(sql, sources.tables, writer.regions, sources.paths, careful=careful)
+
+        stream.start(connection_for, sql)
 
     def _limit(self, limits: QueryLimits) -> int | None:
         return limits.max_rows + 1 if limits.max_rows < _LIMIT_IN_SQL else None

@@ -64,7 +64,7 @@ def _exhausted(text: str, memory_bytes: int) -> ResourceExhausted:
 
 
 def _of_values(error: BaseException, text: str) -> BadQuery | None:
-    if isinstance(error, duckdb.NotImplementedException):
+    if isinstance(error, duckdb.NotImplementedException | duckdb.InternalException):
         return _unsupported(text)
     if _MANY_ROWS.search(text):
         return BadQuery(

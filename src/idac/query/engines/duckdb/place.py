@@ -45,16 +45,28 @@ class Place:
     access: Access
     folder: Path
     _connection: duckdb.DuckDBPyConnection | None = None
+    #: Set where DuckDB has failed in itself: ``clear`` gives the connection up, and the next query opens another.
+    is_broken: bool = False
+    _careful: bool = False
     _roots: set[str] = field(default_factory=set)
     _regions: Sequence[Region] = ()
     _functions: set[str] = field(default_factory=set)
     _tables: list[str] = field(default_factory=list)
 
     def prepare(
-        self, sql: str, tables: dict[str, pa.Table], regions: Sequence[Region], paths: Iterable[str]
+        self,
+        sql: str,
+        tables: dict[str, pa.Table],
+        regions: Sequence[Region],
+        paths: Iterable[str],
+        *,
+        careful: bool = False,
     ) -> duckdb.DuckDBPyConnection:
-        """The connection, with what *sql* needs: tables in memory, our functions, leave to read *paths*."""
-        connection = self._open(self._needed_roots(paths))
+        """The connection, with what *sql* needs: tables in memory, our functions, leave to read *paths*.
+
+        *careful*: one without the optimiser that in DuckDB 1.5 breaks a plan in a hundred thousand.
+        """
+        connection = self._open(self._needed_roots(paths), careful)
         self._regions = regions
         for name, data in tables.items():
             connection.register(name, data)
@@ -66,6 +78,9 @@ class Place:
         """Let go of the last query's tables."""
         self._regions = ()
         if self._connection is None:
+            return
+        if self.is_broken:
+            self.close()
             return
         try:
             for name in self._tables:
@@ -91,7 +106,7 @@ class Place:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        self._functions, self._tables = set(), []
+        self._functions, self._tables, self.is_broken = set(), [], False
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -105,11 +120,12 @@ class Place:
             needed.add(next(within, folder))
         return needed
 
-    def _open(self, roots: set[str]) -> duckdb.DuckDBPyConnection:
-        if self._connection is not None and roots <= self._roots:
+    def _open(self, roots: set[str], careful: bool) -> duckdb.DuckDBPyConnection:
+        if self._connection is not None and roots <= self._roots and careful == self._careful:
             return self._connection
         # What is readable is fixed when a connection is locked, so another folder needs another connection.
         self.close()
+        self._careful = careful
         self._roots |= roots | set(self.access.readable)
         self.folder.mkdir(parents=True, exist_ok=True)
         connection = duckdb.connect(":memory:", config=self._config())
@@ -144,6 +160,8 @@ class Place:
         connection.execute("SET parquet_metadata_cache = true")
         # Among the options of connect, DuckDB 1.5 shows this limit and does not keep it.
         connection.execute(f"SET max_temp_directory_size = '{self.share.spill_bytes // 2**20}MiB'")
+        if self._careful:
+            connection.execute("SET disabled_optimizers = 'late_materialization'")
         if self.access.stores:
             self._reach_stores(connection)
         allowed = list_of(literal(root.rstrip("/") + "/") for root in sorted(self._roots))

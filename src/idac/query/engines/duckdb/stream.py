@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from idac.query.engines.spool import Abandoned, BatchSpool, Budget
 from idac.query.scheduler import Watchdog
 from idac.tables.arrow import row_width
 from idac.tables.model import Column
+
+log = logging.getLogger(__name__)
 
 #: Rows of a batch, and its bytes where rows are wide: 65 536 rows of 1 300 columns would be 680 MB.
 _BATCH_ROWS = 65_536
@@ -81,15 +84,15 @@ class DuckDBStream:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def start(self, connection_for: Callable[[], duckdb.DuckDBPyConnection], sql: str) -> None:
+    def start(self, connection_for: Callable[[bool], duckdb.DuckDBPyConnection], sql: str) -> None:
         """Run *sql* until its first batch, its end, or all of a small answer is here."""
         self._deadline = self._watchdog.watch(self._left_s, self._time_is_over)
         try:
-            connection = connection_for()
-            self._check()
-            self._reader = connection.execute(only_select(connection, sql)).to_arrow_reader(
-                batch_rows(self._converter.schema)
-            )
+            try:
+                self._reader = self._open_reader(connection_for(False), sql)
+            except duckdb.InternalException:
+                log.warning("DuckDB's optimiser broke a plan, which is made without it: %s", sql, exc_info=True)
+                self._reader = self._open_reader(connection_for(True), sql)
             taken = 0
             while not self._ended and (not taken or (taken < _TAKEN_AT_ONCE_BYTES and self._budget.memory_left > 0)):
                 batch = self._fetch()
@@ -102,6 +105,11 @@ class DuckDBStream:
         self._runs_ahead = not self._ended
         if self._runs_ahead:
             threading.Thread(target=self._run_ahead, name="query-rows", daemon=True).start()
+
+    def _open_reader(self, connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
+        self._check()
+        rows = batch_rows(self._converter.schema)
+        return connection.execute(only_select(connection, sql)).to_arrow_reader(rows)
 
     def _run_ahead(self) -> None:
         """Fetch the rest, as fast as its reader or those who wait for the place would have it."""
@@ -171,6 +179,8 @@ class DuckDBStream:
         memory = self._place.share.memory_bytes
         # Before closing, which stops what runs: an error of the engine must not be told as a query that was stopped.
         stopped = self._stopped
+        if isinstance(error, duckdb.InternalException | duckdb.FatalException):
+            self._place.is_broken = True
         self.close()
         if stopped is not None:
             return stopped
