@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import re
 import shlex
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +25,7 @@ from idac.query.adql.functions import FUNCTIONS
 from idac.query.adql.geometry_rules import GEOMETRY
 from idac.tables.formats import FORMATS
 from idac.wiring.settings import DacSettings
+from services.foreign_clients import foreign_clients
 from services.idac_process import IdacProcess
 
 ROOT = Path(__file__).parents[1]
@@ -236,10 +235,7 @@ HERE = {"https://dac.example.org": "{url}", "idac_…": "idac_token", "dp1.objec
 @pytest.mark.parametrize("block", all_blocks("python"), ids=str)
 def test_what_is_shown_in_python_works(block: Block, demo: IdacProcess) -> None:
     names: dict[str, Any] = {}
-    with warnings.catch_warnings():
-        # Warnings are errors for our own code; these clients leave sockets open and use what others call deprecated.
-        warnings.simplefilter("ignore", ResourceWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with foreign_clients():
         text = block.text.replace("http://localhost:8080", demo.url)
         for shown, there in HERE.items():
             text = text.replace(shown, there.format(url=demo.url))
@@ -247,7 +243,6 @@ def test_what_is_shown_in_python_works(block: Block, demo: IdacProcess) -> None:
         found = names.get("bright", names.get("table", names.get("found")))
         assert len(found) > 0
         names.clear()
-        gc.collect()
 
 
 @pytest.mark.parametrize("page", ["querying.md", "uploads.md"])

@@ -64,7 +64,9 @@ def test_a_picture_and_two_commands_come_first() -> None:
 
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_knows_both(target: str) -> None:
-    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     expected = {"demo": ".venv/bin/idac --config demo/.run/dac.yaml up", "test": ".venv/bin/pytest"}[target]
     assert done.stdout.splitlines()[-1].startswith(expected)
 
@@ -72,7 +74,7 @@ def test_make_knows_both(target: str) -> None:
 def test_every_command_runs_as_it_is_written(
     newcomer: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, rest = command_blocks()
+    first, *rest = command_blocks()
     assert first.text.splitlines()[-1].split("#")[0].strip() == "idac up"
     # The last line serves for ever; it is started below.
     run_script("\n".join(first.text.splitlines()[:-1]), newcomer)
@@ -86,7 +88,7 @@ def test_every_command_runs_as_it_is_written(
         centre.stop()
     monkeypatch.chdir(folder)
     shell = Shell(command_runner(monkeypatch, capsys), monkeypatch)
-    said = "".join(map(shell.run, commands(rest)))
+    said = "".join(shell.run(line) for block in rest for line in commands(block))
     assert "tycho2.main is the version of" in said
     assert "This is valid ADQL 2.1." in said
     assert {"pleiades.parquet", "tycho2.yaml", "dac.schema.json"} <= {path.name for path in folder.iterdir()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clients.survey import build_survey
+from services.foreign_clients import foreign_clients
 from services.idac_process import IdacProcess, idac
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -53,10 +52,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdacProcess]:
 
 
 @pytest.fixture(autouse=True)
-def _clients_leave_sockets_open() -> Iterator[None]:
-    """Warnings are errors for our own code; these clients leave sockets open and use what others call deprecated."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
+def _foreign_clients() -> Iterator[None]:
+    with foreign_clients():
         yield
-        gc.collect()

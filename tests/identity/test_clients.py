@@ -11,6 +11,7 @@ import requests
 
 from idac.identity.credentials import Secret
 from identity_centre import RESTRICTED, WORDS, IdentityCentre, identity_centre
+from services.foreign_clients import foreign_clients
 from services.programs import require
 
 
@@ -20,6 +21,12 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityCentre]
         served.user("ada", right=True)
         served.user("eve")
         yield served
+
+
+@pytest.fixture(autouse=True)
+def _foreign_clients() -> Iterator[None]:
+    with foreign_clients():
+        yield
 
 
 def session(secret: Secret | None = None, basic: tuple[str, str] | None = None) -> requests.Session:

@@ -59,7 +59,7 @@ def test_a_job_runs_and_its_result_is_whole(
     assert (result.id, result.mime, result.size) == ("result", "text/plain", 8)
     assert results.get(result.key) == b"0\n1\n2\n3\n"
     assert result.sha256 == hashlib.sha256(b"0\n1\n2\n3\n").hexdigest()
-    assert kind.closed.is_set()
+    assert kind.closed.wait(60)
 
 
 def test_nothing_of_a_result_is_seen_before_it_is_whole(
