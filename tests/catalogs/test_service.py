@@ -151,11 +151,11 @@ def test_a_file_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("name", ["stars", "TAP_SCHEMA.stars", ".stars", "demo.", "demo.a/b"])
+@pytest.mark.parametrize("name", ["stars", "TAP_SCHEMA.stars", ".stars", "demo.", "demo.a/b", "a.b.c", 'demo."a"'])
 def test_names_that_can_not_be_published_are_refused(tmp_path: Path, name: str) -> None:
     assert refusal(lambda: service(tmp_path).add(name, sources("x.csv"), NOTHING), BadParameter) == (
         f"This can't be the name of a published table. Given: {name}. "
-        "Allowed: schema.table, where the schema is not TAP_SCHEMA or TAP_UPLOAD. "
+        "Allowed: schema.table with one dot and no / or quotes; the schema is not TAP_SCHEMA or TAP_UPLOAD. "
         "Name the table with --name, for example --name tycho2.main."
     )
 

@@ -27,6 +27,13 @@ def test_adding_a_table_says_what_was_published_and_what_its_metadata_lack(idac:
     ]
 
 
+def test_a_name_that_queries_must_quote_is_shown_as_they_must_write_it(idac: Run, stars: Path) -> None:
+    done = idac("catalog", "add", "stars.csv", "--name", "my survey.table")
+    assert (done.code, done.out.splitlines()[1]) == (0, '  in queries, write the name as "my survey"."table"')
+    found = idac("query", 'SELECT COUNT(*) AS n FROM "my survey"."table"', "--format", "csv")
+    assert found.out.split() == ["n", "500"]
+
+
 def test_every_command_speaks_json(idac: Run, stars: Path) -> None:
     added = idac("catalog", "add", "stars.csv", "--name", "demo.stars", "--id", "id", "--json").json
     assert [(t["table"], t["rows"], t["positions"], t["id"]) for t in added] == [

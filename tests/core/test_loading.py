@@ -179,7 +179,7 @@ def test_an_environment_is_a_name_and_not_a_path(tmp_path: Path, name: str) -> N
         load_settings(Centre, tmp_path / "dac.yaml", name)
     assert caught.value.text == (
         f"There is no environment of this name. Given: {name}. "
-        "Allowed: none: no overlay is in a folder environments/ beside dac.yaml. "
+        "Allowed: none, as there are no files in environments/ beside dac.yaml. "
         "Name one of these with --env, or write a new overlay that says only what differs."
     )
 

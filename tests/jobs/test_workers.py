@@ -221,7 +221,7 @@ def test_a_full_disk_fails_the_job_and_loses_nothing_else(jobs: JobStore, result
     assert job is not None
     assert job.error is not None
     assert job.error.message == (
-        "The result store has no room for this result. Ask for fewer rows or columns, delete old jobs, or tell the "
+        "There is no room on disk for this result. Ask for fewer rows or columns, delete old jobs, or tell the "
         "operator."
     )
 

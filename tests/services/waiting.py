@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Return when *condition* holds; fails after a minute of looking."""
     pause = threading.Event()
-    for _ in range(6000):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if condition():
             return
         pause.wait(0.01)

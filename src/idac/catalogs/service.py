@@ -51,13 +51,14 @@ def split_name(name: str) -> tuple[str, str]:
         not dot
         or not schema.strip()
         or not table.strip()
-        or "/" in name
+        or any(mark in table for mark in './"')
+        or any(mark in schema for mark in '/"')
         or schema.upper() in ("TAP_SCHEMA", "TAP_UPLOAD")
     ):
         raise BadParameter(
             "This can't be the name of a published table.",
             value=name,
-            allowed="schema.table, where the schema is not TAP_SCHEMA or TAP_UPLOAD",
+            allowed="schema.table with one dot and no / or quotes; the schema is not TAP_SCHEMA or TAP_UPLOAD",
             next_step="Name the table with --name, for example --name tycho2.main.",
         )
     return schema.strip(), table.strip()

@@ -22,6 +22,7 @@ from idac.cli.output import counted, print_json, print_table, progress
 from idac.core.errors import BadParameter, Cancelled, UserError
 from idac.core.secrets import open_secrets
 from idac.core.store import Store, open_store
+from idac.tables.names import adql_table_name
 from idac.wiring.build import open_archive
 
 _GAPS_SHOWN = 12
@@ -366,6 +367,9 @@ def _show_published(results: list[Published], as_json: bool) -> None:
         size = f"{_size(result.bytes)} in {counted(result.files, 'file')}"
         positions = f"positions {table.ra_column} and {table.dec_column}" if table.ra_column else "no positions"
         click.echo(f"{table.qualified_name}: {holds}, {size}, {positions}")
+        written = adql_table_name(table.schema, table.name)
+        if written != table.qualified_name:
+            click.echo(f"  in queries, write the name as {written}")
         if result.rejected:
             rows = counted(result.rejected, "row")
             click.echo(f"  written to the rejects file: {rows} without a valid position")

@@ -224,7 +224,7 @@ class _Lines:
             return
         self._next = now + _LINE_EVERY_S
         share = f" of {total:,}" if total else ""
-        rate = _count(done / max(now - self._begun, 1e-9))
+        rate = _count(done / max(now - self._begun, 0.1))
         sys.stderr.write(f"{self._label}{f': {what}' if what else ''} {done:,}{share} rows, {rate} rows/s\n")
 
 

@@ -126,7 +126,7 @@ def _overlay(path: Path, environment: str) -> Path:
         raise BadConfiguration(
             "There is no environment of this name.",
             value=environment,
-            allowed=", ".join(known) or "none: no overlay is in a folder environments/ beside dac.yaml",
+            allowed=", ".join(known) or "none, as there are no files in environments/ beside dac.yaml",
             next_step="Name one of these with --env, or write a new overlay that says only what differs.",
         )
     return file

@@ -144,6 +144,7 @@ class UwsRoutes:
         limits = _Limits.of(parameters)
         rest = Parameters.of(_own_parameters(parameters), parameters.files)
         if rest.pairs:
+            self._service.check_pending(job)
             files = await self._in_thread(lambda: self._kind.take_files(job.id, rest))
             await self._in_thread(lambda: self._service.edit(job, rest.pairs, files))
         await self._in_thread(lambda: limits.apply(self._service, job))

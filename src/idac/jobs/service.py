@@ -113,18 +113,19 @@ class JobService:
 
     def edit(self, job: Job, parameters: tuple[tuple[str, str], ...], files: tuple[StoredFile, ...]) -> None:
         """Add or replace parameters of a PENDING job; a value given replaces all values of that name."""
+        self.check_pending(job)
         names = {name for name, _ in parameters}
         file_names = {file.name for file in files}
         merged = (*(pair for pair in job.parameters if pair[0] not in names), *parameters)
         kept = (*(file for file in job.files if file.name not in file_names), *files)
         run_id = next((value for name, value in reversed(merged) if name == "RUNID"), None)
         if not self._jobs.edit(job.id, parameters=merged, files=kept, run_id=run_id):
-            raise Conflict(
-                "Parameters can't be changed any more.",
-                value=f"phase {job.phase}",
-                allowed="changes while the job is PENDING",
-                next_step="Create a new job.",
-            )
+            raise _too_late(self._jobs.get(job.id) or job)
+
+    def check_pending(self, job: Job) -> None:
+        """Raise Conflict where the parameters of *job* can't be changed, before the files of a change are taken in."""
+        if job.phase is not Phase.PENDING:
+            raise _too_late(job)
 
     def set_destruction(self, job: Job, when: datetime) -> Job:
         """Set the destruction time, moved to within what this centre allows; returns the job with what was set."""
@@ -160,6 +161,15 @@ class JobService:
                 next_step="Wait for phase COMPLETED and look at the job's results.",
             )
         return found
+
+
+def _too_late(job: Job) -> Conflict:
+    return Conflict(
+        "Parameters can't be changed any more.",
+        value=f"phase {job.phase}",
+        allowed="changes while the job is PENDING",
+        next_step="Create a new job.",
+    )
 
 
 def _may_see(principal: Principal, job: Job) -> bool:

@@ -304,7 +304,7 @@ def _timeout_error(duration_s: int) -> JobError:
 def _storage_error(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceExhausted(
-            "The result store has no room for this result.",
+            "There is no room on disk for this result.",
             next_step="Ask for fewer rows or columns, delete old jobs, or tell the operator.",
         )
     return error

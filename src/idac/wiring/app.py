@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -75,9 +75,16 @@ class _Jobs:
 
 def build_centre(loaded: Loaded[DacSettings]) -> Centre:
     """One process's share of the centre, as ``parts`` says. Nothing is started before the application's lifespan."""
-    settings = loaded.settings
-    owned = open_scratch(None, "idac-up")
-    scratch = owned.path
+    with ExitStack() as on_failure:
+        owned = open_scratch(None, "idac-up")
+        on_failure.callback(owned.close)
+        centre = _build(loaded, owned)
+        on_failure.pop_all()
+    return centre
+
+
+def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
+    settings, scratch = loaded.settings, owned.path
     database = open_state(loaded)
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
