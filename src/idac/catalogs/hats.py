@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -55,11 +55,15 @@ class RowGroups:
 
 @dataclass(frozen=True, slots=True)
 class ParquetOptions:
-    """How the rows are written. *dictionary* names the columns whose values repeat."""
+    """How the rows are written.
+
+    *dictionary* names the columns whose values repeat, *compressed* by their paths those that zstd makes much smaller.
+    """
 
     row_group_rows: int
     dictionary: tuple[str, ...] = ()
     bloom_columns: tuple[str, ...] = ()
+    compressed: tuple[str, ...] = ()
 
     def open_writer(self, path: Path, schema: pa.Schema, rows: int) -> pq.ParquetWriter:
         bloom = {name: {"ndv": max(min(rows, self.row_group_rows), 1), "fpp": 0.01} for name in self.bloom_columns}
@@ -67,8 +71,8 @@ class ParquetOptions:
         return pq.ParquetWriter(
             path,
             schema,
-            compression="zstd",
-            compression_level=1,
+            compression=dict.fromkeys(self.compressed, "zstd"),
+            compression_level=dict.fromkeys(self.compressed, 1),
             data_page_version="1.0",
             use_dictionary=list(self.dictionary) or False,
             bloom_filter_options=bloom or None,
@@ -233,7 +237,7 @@ def write_id_index(
                 table = table.append_column("Norder", pa.array(orders[at])).append_column("Npix", pa.array(numbers[at]))
                 if writer is None:
                     schema = table.schema
-                    options = {"use_dictionary": ["Norder", "Npix"], "compression": "zstd", "compression_level": 1}
+                    options = index_options(schema, id_column)
                     writer = stack.enter_context(
                         pq.ParquetWriter(path, schema, metadata_collector=collected, **options)
                     )
@@ -255,6 +259,17 @@ def write_id_index(
     }
     write_properties(root / name, properties)
     return files
+
+
+def index_options(schema: pa.Schema, id_column: str) -> dict[str, Any]:
+    """How an id index is written: whole numbers plain, since each look-up would have to unpack them."""
+    texts = [id_column] if not pa.types.is_integer(schema.field(id_column).type) else []
+    packed = [*texts, "Norder", "Npix"]
+    return {
+        "use_dictionary": ["Norder", "Npix"],
+        "compression": dict.fromkeys(packed, "zstd"),
+        "compression_level": dict.fromkeys(packed, 1),
+    }
 
 
 def _in_files(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[Iterator[pa.RecordBatch]]:
