@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idac import __version__
-from idac.catalogs.partition import Int64s, Pixel, margin_order, margin_ranges
+from idac.catalogs.margin import MarginRows
+from idac.catalogs.partition import Int64s, Pixel
 from idac.catalogs.runs import SortedRuns
 from idac.core.errors import BadData
 
@@ -111,15 +112,20 @@ def write_catalog(
     chunk_rows: int,
     pool: ThreadPoolExecutor,
     report: Report,
+    margin: MarginRows | None = None,
 ) -> WrittenCatalog:
-    """Write every pixel's file under *root*/*name* and read each back; the index column is put in front."""
+    """Write every pixel's file under *root*/*name* and read each back; the index column is put in front.
+
+    *margin* looks at every row on its way.
+    """
     out = with_healpix(schema)
 
     def write(pixel: Pixel) -> tuple[WrittenFile, RowGroups]:
         path = root / name / pixel.path
         path.parent.mkdir(parents=True, exist_ok=True)
         expected = int(runs.count(np.array([pixel.low]), np.array([pixel.high]))[0])
-        groups = _write_pixel(path, runs.iter_sorted(pixel.low, pixel.high, chunk_rows), out, options, expected)
+        chunks = runs.iter_sorted(pixel.low, pixel.high, chunk_rows)
+        groups = _write_pixel(path, chunks, out, options, expected, margin)
         _verify_pixel(path, pixel, groups)
         report(expected)
         return describe_file(root, path, "data", expected), groups
@@ -136,13 +142,21 @@ def with_healpix(schema: pa.Schema) -> pa.Schema:
 
 
 def _write_pixel(
-    path: Path, chunks: Iterable[tuple[Int64s, pa.Table]], schema: pa.Schema, options: ParquetOptions, rows: int
+    path: Path,
+    chunks: Iterable[tuple[Int64s, pa.Table]],
+    schema: pa.Schema,
+    options: ParquetOptions,
+    rows: int,
+    margin: MarginRows | None,
 ) -> RowGroups:
     size = options.row_group_rows
     parts: list[tuple[Int64s, Int64s, Int64s]] = []
     with options.open_writer(path, schema, rows) as writer:
         for keys, chunk in chunks:
-            writer.write_table(chunk.add_column(0, HEALPIX_FIELD, pa.array(keys)), row_group_size=size)
+            table = chunk.add_column(0, HEALPIX_FIELD, pa.array(keys))
+            writer.write_table(table, row_group_size=size)
+            if margin is not None:
+                margin.look_at(keys, table)
             starts = np.arange(0, len(keys), size)
             ends = np.append(starts[1:], len(keys))
             parts.append((keys[starts], keys[ends - 1], ends - starts))
@@ -180,30 +194,28 @@ def describe_file(root: Path, path: Path, kind: FileKind, rows: int) -> WrittenF
 def write_margin(
     root: Path,
     name: str,
-    runs: SortedRuns,
+    margin: MarginRows,
     pixels: Sequence[Pixel],
     *,
-    margin_arcsec: float,
     schema: pa.Schema,
     options: ParquetOptions,
     pool: ThreadPoolExecutor,
 ) -> list[tuple[Pixel, WrittenFile]]:
-    """For each pixel, the rows of other pixels that lie within *margin_arcsec* of it, and few beyond."""
-    order = margin_order(margin_arcsec)
+    """The ring of each pixel of *pixels*, which are those that *margin* was made for, in a file of its own."""
     out = with_healpix(schema)
 
-    def write(pixel: Pixel) -> tuple[Pixel, WrittenFile] | None:
-        keys, rows = runs.gather(*margin_ranges(pixel, order))
-        if not len(keys):
+    def write(number: int) -> tuple[Pixel, WrittenFile] | None:
+        pixel = pixels[number]
+        table = margin.ring(number, HEALPIX_COLUMN)
+        if table is None:
             return None
         path = root / name / pixel.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with options.open_writer(path, out, len(keys)) as writer:
-            table = rows.add_column(0, HEALPIX_FIELD, pa.array(keys))
+        with options.open_writer(path, out, table.num_rows) as writer:
             writer.write_table(table, row_group_size=options.row_group_rows)
-        return pixel, describe_file(root, path, "margin", len(keys))
+        return pixel, describe_file(root, path, "margin", table.num_rows)
 
-    return [found for found in pool.map(write, pixels) if found]
+    return [found for found in pool.map(write, range(len(pixels))) if found]
 
 
 def write_id_index(

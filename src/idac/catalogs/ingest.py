@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +19,14 @@ from idac.catalogs import hats
 from idac.catalogs.checks import IdDigest, IdOrder, PositionCheck, Rejects, WideTexts
 from idac.catalogs.hats import HEALPIX_COLUMN, ParquetOptions, RowGroups, WrittenFile
 from idac.catalogs.manifest import Version, now_text
+from idac.catalogs.margin import MarginRows
 from idac.catalogs.metadata import find_positions, position_conversion, require_column
 from idac.catalogs.partition import Pixel, margin_order, plan_partitions
 from idac.catalogs.runs import SortedRuns
 from idac.catalogs.settings import IngestSettings
 from idac.catalogs.sidecar import write_sidecars
 from idac.core.errors import BadData
+from idac.core.scratch import open_scratch
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import LONG, Column, Table
 from idac.tables.writers.info import ResultInfo
@@ -206,17 +207,10 @@ class Ingest:
 
         Raises BadData for rows that can't be taken.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="rows-", dir=self._scratch_folder()))
-        try:
-            with Rejects(self._choices.rejects, self._table.qualified_name) as rejects:
-                return self._stage(batches, total, scratch, rejects)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _scratch_folder(self) -> Path:
-        folder = self._settings.spill or self._folder.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        # Where an ingest was killed, the next one clears what it spilled.
+        scratch = open_scratch(self._settings.spill or self._folder.parent, "rows")
+        with closing(scratch), Rejects(self._choices.rejects, self._table.qualified_name) as rejects:
+            return self._stage(batches, total, scratch.path, rejects)
 
     def _stage(self, batches: Iterable[pa.RecordBatch], total: int | None, scratch: Path, rejects: Rejects) -> Staged:
         workers = self._settings.worker_count
@@ -269,32 +263,39 @@ class Ingest:
         self, runs: SortedRuns, digest: IdDigest, scratch: Path, pool: ThreadPoolExecutor
     ) -> tuple[list[WrittenFile], list[RowGroups], float | None]:
         layout = _layout(self._schema, self._settings, self._id.name if self._id else None, runs.sample())
-        margin = self._settings.margin_arcsec
-        limit = margin_order(margin) if margin else 29
+        arcsec = self._settings.margin_arcsec
+        limit = margin_order(arcsec) if arcsec else 29
         pixels, counts = plan_partitions(runs.count, rows_per_file=layout.rows_per_file, max_order=limit)
-        report = _Counter(self._progress, "writing", runs.rows)
-        written = hats.write_catalog(
-            self._folder,
-            self._catalog,
-            runs,
-            pixels,
-            schema=self._schema,
-            options=layout.options,
-            chunk_rows=layout.chunk_rows,
-            pool=pool,
-            report=report,
-        )
-        _check_count(runs.rows, written.rows, "written")
-        self._write_catalog_metadata(list(zip(pixels, counts, strict=True)), written)
         collection: dict[str, object] = {
             "obs_collection": self._catalog,
             "hats_primary_table_url": self._catalog,
         }
-        others = self._write_margin(runs, pixels, layout, pool, collection) if margin else []
-        runs.close()
+        with closing(self._margin_runs(scratch)) as near:
+            margin = MarginRows(pixels, arcsec, near) if arcsec else None
+            written = hats.write_catalog(
+                self._folder,
+                self._catalog,
+                runs,
+                pixels,
+                schema=self._schema,
+                options=layout.options,
+                chunk_rows=layout.chunk_rows,
+                pool=pool,
+                report=_Counter(self._progress, "writing", runs.rows),
+                margin=margin,
+            )
+            _check_count(runs.rows, written.rows, "written")
+            runs.close()
+            self._write_catalog_metadata(list(zip(pixels, counts, strict=True)), written)
+            others = self._write_margin(margin, pixels, layout, pool, collection) if margin else []
         others += self._write_id_index(written, pixels, digest, scratch, collection)
         hats.write_properties(self._folder, collection, collection=True)
-        return [*written.files, *others], written.row_groups, margin or None
+        return [*written.files, *others], written.row_groups, arcsec or None
+
+    def _margin_runs(self, scratch: Path) -> SortedRuns:
+        """A place for the rows of the margin cache, which are few: what the rows themselves left of the memory."""
+        memory = int(self._settings.memory_bytes * 0.05)
+        return SortedRuns(hats.with_healpix(self._schema), scratch / "margin", memory_bytes=memory, workers=1)
 
     def _write_catalog_metadata(self, files: list[tuple[Pixel, int]], written: hats.WrittenCatalog) -> None:
         root = self._folder / self._catalog
@@ -328,7 +329,7 @@ class Ingest:
 
     def _write_margin(
         self,
-        runs: SortedRuns,
+        rows: MarginRows,
         pixels: list[Pixel],
         layout: _Layout,
         pool: ThreadPoolExecutor,
@@ -337,16 +338,17 @@ class Ingest:
         margin = self._settings.margin_arcsec
         name = f"{self._catalog}_{margin:g}arcs"
         self._progress("margin cache", 0, None)
+        rows.finish()
         files = hats.write_margin(
             self._folder,
             name,
-            runs,
+            rows,
             pixels,
-            margin_arcsec=margin,
             schema=self._schema,
             options=replace(layout.options, bloom_columns=()),
             pool=pool,
         )
+        _check_count(rows.rows, sum(file.rows for _, file in files), "written to the margin cache")
         root = self._folder / name
         hats.write_partition_info(root, [(pixel, file.rows) for pixel, file in files])
         hats.write_common_metadata(root, hats.with_healpix(self._schema), None)
@@ -395,7 +397,7 @@ class Ingest:
         pa.default_memory_pool().release_unused()  # what the writers left is not for DuckDB otherwise
         report = _Counter(self._progress, "id index", rows)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        connection = duckdb.connect(config={"threads": self._settings.worker_count})
+        connection = duckdb.connect(config={"threads": self._settings.worker_count, "enable_progress_bar": False})
         try:
             connection.execute(f"SET memory_limit = '{self._settings.memory_bytes // 2 >> 20}MiB'")
             connection.execute("SET temp_directory = ?", [str(scratch / "sort")])

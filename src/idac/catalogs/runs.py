@@ -1,9 +1,7 @@
-"""Rows sorted by an int64 key, however many: sorted runs in memory until they outgrow it, then in Arrow IPC files."""
+"""Rows sorted by an int64 key, however many: sorted runs in memory until they outgrow it, then in a file on disk."""
 
 from __future__ import annotations
 
-import mmap
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,29 +9,50 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-type Keys = npt.NDArray[np.int64]
-
-#: Bytes handed out after which pages of spilled runs are given back.
-_TRIM_EVERY = 32 << 20
-#: Bytes that the system maps around the first touch of a mapped page: a whole folio of its cache, on newer kernels.
-_FAULT_BYTES = 2 << 20
+from idac.catalogs.spill import Keys, Places, SpilledRun, SpillFile
 
 
 @dataclass(frozen=True, slots=True)
-class SortedRun:
-    """One stretch of rows in the order of their keys."""
+class HeldRun:
+    """One stretch of rows in the order of their keys, in memory."""
 
-    keys: Keys
-    rows: pa.Table
-    #: True where both are mapped from files.
-    spilled: bool = False
+    all_keys: Keys
+    table: pa.Table
+    spilled = False
 
     @property
     def nbytes(self) -> int:
-        return int(self.rows.nbytes) + self.keys.nbytes
+        return int(self.table.nbytes) + self.all_keys.nbytes
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.all_keys)
+
+    @property
+    def last_key(self) -> int:
+        return int(self.all_keys[-1])
+
+    def places(self, keys: Keys) -> Places:
+        """For each of *keys*, the number of rows of this run with a smaller one."""
+        return np.searchsorted(self.all_keys, keys).astype(np.int64)
+
+    def keys(self, first: int, last: int) -> Keys:
+        return self.all_keys[first:last]
+
+    def some_keys(self, step: int) -> Keys:
+        return self.all_keys[::step]
+
+    def rows(self, first: int, last: int) -> pa.Table:
+        """Rows *first* to before *last*."""
+        return self.table.slice(first, last - first)
+
+    def sample(self) -> pa.Table:
+        return self.table
+
+
+type Run = HeldRun | SpilledRun
 
 
 class SortedRuns:
@@ -54,16 +73,14 @@ class SortedRuns:
         self._workers = workers
         self._pending: list[tuple[Keys, pa.RecordBatch]] = []
         self._pending_bytes = 0
-        self._sorting: deque[Future[SortedRun]] = deque()
-        self._runs: list[SortedRun] = []
+        self._sorting: deque[Future[HeldRun]] = deque()
+        self._runs: list[Run] = []
         self._held_bytes = 0
-        self._maps: list[mmap.mmap] = []
-        self._lock = threading.Lock()
-        self._handed_out = 0
+        self._file: SpillFile | None = None
 
     @property
     def rows(self) -> int:
-        return sum(len(run.keys) for run in self._runs)
+        return sum(run.num_rows for run in self._runs)
 
     @property
     def nbytes(self) -> int:
@@ -75,20 +92,20 @@ class SortedRuns:
 
     def sample(self) -> pa.Table | None:
         """Some of the rows, neighbours in the final order."""
-        return self._runs[0].rows if self._runs else None
+        return self._runs[0].sample() if self._runs else None
 
     def bounds(self, rows: int) -> list[int]:
         """Keys that divide the rows into ranges of about *rows* each; the first is below all keys, the last above.
 
         Rows of one key are never divided, so ranges may be larger.
         """
-        taken = [np.asarray(run.keys[:: max(rows // 64, 1)]) for run in self._runs]
+        taken = [run.some_keys(max(rows // 64, 1)) for run in self._runs]
         keys = np.sort(np.concatenate(taken)) if taken else np.empty(0, np.int64)
         if not len(keys):
             return [0, 1]
         wanted = max(round(self.rows / rows), 1)
         cuts = keys[(np.arange(1, wanted) * len(keys)) // wanted].tolist()
-        return sorted({int(keys[0]), *cuts, max(int(run.keys[-1]) for run in self._runs if len(run.keys)) + 1})
+        return sorted({int(keys[0]), *cuts, max(run.last_key for run in self._runs) + 1})
 
     def add(self, keys: Keys, batch: pa.RecordBatch) -> None:
         self._pending.append((keys, batch))
@@ -105,7 +122,8 @@ class SortedRuns:
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._runs.clear()
-        self._maps.clear()  # unmapped when the last table made of them goes
+        if self._file is not None:
+            self._file.close()
 
     def _start_sort(self) -> None:
         if not self._pending:
@@ -118,125 +136,81 @@ class SortedRuns:
     def _take_sorted(self) -> None:
         run = self._sorting.popleft().result()
         if self._held_bytes + run.nbytes > self._memory_bytes:
-            run = self._spill(run)
-            held, self._runs = self._runs, []
-            self._runs = [r if r.spilled else self._spill(r) for r in held]
+            self._runs = [self._spill(r) for r in self._runs]
+            self._runs.append(self._spill(run))
             self._held_bytes = 0
-            self._memory_bytes = 0  # once out of core, the memory is for the page cache and the writers
+            self._memory_bytes = 0  # once out of core, the memory is for those who read and write
         else:
             self._held_bytes += run.nbytes
-        self._runs.append(run)
+            self._runs.append(run)
 
-    def _spill(self, run: SortedRun) -> SortedRun:
-        stem = self._folder / f"run-{len(self._maps):05d}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        run.keys.tofile(stem.with_suffix(".keys"))
-        rows = run.rows.combine_chunks()
-        with pa.OSFile(str(stem.with_suffix(".arrow")), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
-            writer.write_table(rows)
-        keys, table = (self._map(stem.with_suffix(ending)) for ending in (".keys", ".arrow"))
-        read = pa.ipc.open_file(pa.py_buffer(table)).read_all()
-        return SortedRun(np.frombuffer(keys, np.int64), read, spilled=True)
-
-    def _map(self, path: Path) -> mmap.mmap:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._maps.append(mapped)
-        return mapped
-
-    def _hand_out(self, nbytes: int) -> None:
-        """Now and then take the pages of spilled runs out of this process; the system's cache has them still.
-
-        They are not memory of ours, and yet whoever watches the process sees them counted as such.
-        """
-        if not self._maps:
-            return
-        with self._lock:
-            self._handed_out += nbytes
-            if self._handed_out < _TRIM_EVERY:
-                return
-            self._handed_out = 0
-        for mapped in self._maps:
-            mapped.madvise(mmap.MADV_DONTNEED)
+    def _spill(self, run: Run) -> SpilledRun:
+        if isinstance(run, SpilledRun):
+            return run
+        if self._file is None:
+            self._file = SpillFile(self._folder, self._schema)
+        return self._file.append(run.all_keys, run.table)
 
     def count(self, lows: Keys, highs: Keys) -> Keys:
         """Rows with ``low <= key < high``, for each pair."""
         total = np.zeros(len(lows), dtype=np.int64)
         for run in self._runs:
-            total += np.searchsorted(run.keys, highs) - np.searchsorted(run.keys, lows)
+            first, last = np.split(run.places(np.concatenate([lows, highs])), 2)
+            total += last - first
         return total
 
     def iter_sorted(self, low: int, high: int, chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
         """Rows with ``low <= key < high`` in key order, at most *chunk_rows* at a time, equal keys as they came."""
-        spans: list[tuple[SortedRun, int, int]] = []
+        spans: list[tuple[Run, int, int]] = []
         for run in self._runs:
-            first, last = np.searchsorted(run.keys, (low, high)).tolist()
+            first, last = run.places(np.array([low, high])).tolist()
             if last > first:
                 spans.append((run, first, last))
-        for keys, rows in _iter_single(*spans[0], chunk_rows) if len(spans) == 1 else _merge(spans, chunk_rows):
-            yield keys, rows
-            self._hand_out(rows.nbytes)
-
-    def gather(self, lows: Keys, highs: Keys) -> tuple[Keys, pa.Table]:
-        """All rows whose key is in any of the half-open ranges, in key order, in one table."""
-        keys: list[Keys] = []
-        tables: list[pa.Table] = []
-        touched = 0
-        for run in self._runs:
-            first, last = np.searchsorted(run.keys, lows), np.searchsorted(run.keys, highs)
-            picked = _concatenated_ranges(first, last)
-            if len(picked):
-                touched += int(np.count_nonzero(last > first)) * len(self._schema) * _FAULT_BYTES
-                keys.append(np.asarray(run.keys[picked]))
-                tables.append(run.rows.take(pa.array(picked)))
-        if not keys:
-            return np.empty(0, np.int64), self._schema.empty_table()
-        joined = np.concatenate(keys)
-        self._hand_out(touched)
-        order = np.argsort(joined, kind="stable")
-        return joined[order], pa.concat_tables(tables).take(pa.array(order))
+        yield from _iter_single(*spans[0], chunk_rows) if len(spans) == 1 else _merge(spans, chunk_rows)
 
 
-def _sorted_run(pending: list[tuple[Keys, pa.RecordBatch]], schema: pa.Schema) -> SortedRun:
+def _sorted_run(pending: list[tuple[Keys, pa.RecordBatch]], schema: pa.Schema) -> HeldRun:
     keys = np.concatenate([k for k, _ in pending])
     rows = pa.Table.from_batches([b for _, b in pending], schema).combine_chunks()
     pending.clear()
     if len(keys) > 1 and np.any(keys[1:] < keys[:-1]):
         order = np.argsort(keys, kind="stable")
-        return SortedRun(keys[order], rows.take(pa.array(order)))
-    return SortedRun(keys, rows)
+        return HeldRun(keys[order], rows.take(pa.array(order)))
+    return HeldRun(keys, rows)
 
 
-def _iter_single(run: SortedRun, first: int, last: int, chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
+def _iter_single(run: Run, first: int, last: int, chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
     for at in range(first, last, chunk_rows):
         size = min(chunk_rows, last - at)
-        yield np.asarray(run.keys[at : at + size]), run.rows.slice(at, size)
+        yield run.keys(at, at + size), run.rows(at, at + size)
 
 
-def _merge(spans: list[tuple[SortedRun, int, int]], chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
+def _merge(spans: list[tuple[Run, int, int]], chunk_rows: int) -> Iterator[tuple[Keys, pa.Table]]:
     if not spans:
         return
     sizes = [last - first for _, first, last in spans]
-    keys = np.concatenate([run.keys[first:last] for run, first, last in spans])
+    keys = np.concatenate([run.keys(first, last) for run, first, last in spans])
     order = np.argsort(keys, kind="stable")
     origin = np.repeat(np.arange(len(spans), dtype=np.int32), sizes)[order]
     starts = [first for _, first, _ in spans]
-    for at in range(0, len(order), chunk_rows):
+    keys = keys[order]
+    del order
+    for at in range(0, len(origin), chunk_rows):
         # A stable merge keeps each run's own order, so a chunk takes one unbroken stretch of every run.
-        counts = np.bincount(origin[at : at + chunk_rows], minlength=len(spans)).tolist()
-        parts, part_keys = [], []
-        for i, count in enumerate(counts):
+        stretch = origin[at : at + chunk_rows]
+        parts = []
+        for i, count in enumerate(np.bincount(stretch, minlength=len(spans)).tolist()):
             if count:
-                parts.append(spans[i][0].rows.slice(starts[i], count))
-                part_keys.append(spans[i][0].keys[starts[i] : starts[i] + count])
+                parts.append(spans[i][0].rows(starts[i], starts[i] + count))
                 starts[i] += count
-        chunk_keys = np.concatenate(part_keys)
-        chunk_order = np.argsort(chunk_keys, kind="stable")
         rows = pa.concat_tables(parts).combine_chunks()
-        yield chunk_keys[chunk_order], rows if len(parts) == 1 else rows.take(pa.array(chunk_order))
+        # Each row of the chunk, as it lies there run by run: a stable sort by run, turned round.
+        place = np.empty(len(stretch), np.int64)
+        place[np.argsort(stretch, kind="stable")] = np.arange(len(stretch))
+        yield keys[at : at + chunk_rows], rows if len(parts) == 1 else rows.take(pa.array(place))
 
 
-def _concatenated_ranges(first: npt.NDArray[np.intp], last: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+def ranges_between(first: Places, last: Places) -> Places:
     """``arange(first, last)`` of every pair, end to end."""
     sizes = last - first
     keep = sizes > 0
@@ -244,5 +218,5 @@ def _concatenated_ranges(first: npt.NDArray[np.intp], last: npt.NDArray[np.intp]
     if not len(sizes):
         return np.empty(0, np.int64)
     ends = np.cumsum(sizes)
-    rows: Keys = np.arange(ends[-1], dtype=np.int64) + np.repeat(first - (ends - sizes), sizes)
+    rows: Places = np.arange(ends[-1], dtype=np.int64) + np.repeat(first - (ends - sizes), sizes)
     return rows
