@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from idac.core.errors import BadParameter
 from idac.sky.frames import transform
 from idac.sky.motion import propagate
-from idac.sky.pairs import points_in_circles, points_in_polygons, points_in_region_texts
+from idac.sky.pairs import points_in_circles, points_in_polygons, points_in_region_texts, polygon_or_none
 from idac.sky.region_text import format_region, parse_region
 from idac.sky.regions import Circle, Polygon, Union
 from idac.sky.sexagesimal import dms_to_degrees, hms_to_degrees
@@ -145,3 +145,30 @@ def test_rows_are_tested_against_the_region_of_their_own_row() -> None:
     values = np.array([9, -1, 11, -1, 11, 1, 0, 0, 1, 1], dtype=float)
     assert points_in_polygons(10.0, 0.0, values, np.array([0, 6, 10, 10])).tolist() == [True, False, False]
     assert points_in_circles([1, 2], [0, 0], 1.0, 0.0, [0.1, 0.1]).tolist() == [True, False]
+
+
+def test_many_polygons_answer_as_each_does_alone() -> None:
+    random = np.random.default_rng(7)
+    polygons, ra, dec = [], [], []
+    for size in np.repeat([1e-7, 1e-4, 0.1, 10.0, 40.0], 60):
+        corners = int(random.integers(3, 8))
+        at_ra, at_dec = random.uniform(0, 360), random.choice([-90.0, 90.0, 0.0, random.uniform(-90, 90)])
+        angle = np.sort(random.uniform(0, 2 * np.pi, corners))
+        around = SkyCoord(at_ra, at_dec, unit="deg").directional_offset_by(angle * u.rad, size * u.deg)
+        polygons.append(np.column_stack([around.ra.deg, around.dec.deg]).ravel())
+        # A corner itself, and places out to twice the size.
+        near = SkyCoord(at_ra, at_dec, unit="deg").directional_offset_by(
+            random.uniform(0, 360) * u.deg, random.uniform(0, 2) * size * u.deg
+        )
+        ra += [around.ra.deg[0], float(near.ra.deg)]
+        dec += [around.dec.deg[0], float(near.dec.deg)]
+    rows = [corners for corners in polygons for _ in range(2)]
+    rows += [np.array([1.0, 2.0, 3.0, 4.0]), np.array([]), np.full(6, np.nan), np.tile([1.0, 2.0, 181.0, -2.0], 2)]
+    ra += [1.0] * 4
+    dec += [2.0] * 4
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    found = points_in_polygons(ra, dec, np.concatenate(rows), offsets)
+    alone = [polygon_or_none(row) for row in rows]
+    expected = [p is not None and bool(p.contains(x, y)[0]) for p, x, y in zip(alone, ra, dec, strict=True)]
+    assert found.tolist() == expected
+    assert 100 < sum(expected) < 500

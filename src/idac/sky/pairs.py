@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,10 @@ import numpy.typing as npt
 from idac.core.errors import BadParameter
 from idac.sky.region_text import parse_region
 from idac.sky.regions import Mask, Polygon, Region
-from idac.sky.vectors import Floats, half_angle_sin2
+from idac.sky.vectors import Floats, half_angle_sin2, unit_vectors
+
+#: Cosine to the middle from which a cap of corners is safely less than a hemisphere, and what rounding may take away.
+_DEEP, _SPARE = 1e-3, 1e-12
 
 
 def points_in_circles(
@@ -39,14 +41,38 @@ def points_in_polygons(
     ra, dec = (np.broadcast_to(np.asarray(v, dtype=np.float64), (rows,)) for v in (ra_deg, dec_deg))
     # In a join the same polygon comes with many positions.
     rows_of: dict[bytes, list[int]] = {}
-    for i, (low, high) in enumerate(pairwise(offsets.tolist())):
-        rows_of.setdefault(values[low:high].tobytes(), []).append(i)
+    for i in np.flatnonzero(_near_corners(ra, dec, values, offsets)).tolist():
+        rows_of.setdefault(values[offsets[i] : offsets[i + 1]].tobytes(), []).append(i)
     result = np.zeros(rows, dtype=bool)
     for corners, own in rows_of.items():
         polygon = polygon_or_none(np.frombuffer(corners, dtype=np.float64))
         if polygon is not None:
             result[own] = polygon.contains(ra[own], dec[own])
     return result
+
+
+def _near_corners(ra_deg: Floats, dec_deg: Floats, values: Floats, offsets: npt.NDArray[np.int64]) -> Mask:
+    """Whether each position may lie in the polygon of its row: one pass over all corners, without making polygons.
+
+    A cap of less than a hemisphere that holds all corners holds the arcs between them too, and so the polygon.
+    """
+    lengths = np.diff(offsets)
+    near: Mask = np.asarray((lengths >= 6) & (lengths % 2 == 0), dtype=bool)
+    if not near.any():
+        return near
+    used = np.repeat(near, lengths)
+    flat = values[offsets[0] : offsets[-1]][used]
+    corners = unit_vectors(flat[::2], flat[1::2])
+    counts = lengths[near] // 2
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    total = np.add.reduceat(corners, starts, axis=0)
+    # Without a length there is no middle: the cosines are 0 then, and the polygon itself decides.
+    middle = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    radius = np.minimum.reduceat((corners * np.repeat(middle, counts, axis=0)).sum(axis=1), starts)
+    depth = (unit_vectors(ra_deg[near], dec_deg[near]) * middle).sum(axis=1)
+    # Not "greater or equal", so that NaN stays with the exact test.
+    near[near] = ~((radius > _DEEP) & (depth < radius - _SPARE))
+    return near
 
 
 def polygon_or_none(corners: Floats) -> Polygon | None:
