@@ -397,8 +397,9 @@ class Ingest:
         pa.default_memory_pool().release_unused()  # what the writers left is not for DuckDB otherwise
         report = _Counter(self._progress, "id index", rows)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        connection = duckdb.connect(config={"threads": self._settings.worker_count, "enable_progress_bar": False})
+        connection = duckdb.connect(config={"threads": self._settings.worker_count})
         try:
+            connection.execute("SET enable_progress_bar = false")  # it would be printed among a command's output
             connection.execute(f"SET memory_limit = '{self._settings.memory_bytes // 2 >> 20}MiB'")
             connection.execute("SET temp_directory = ?", [str(scratch / "sort")])
             query = f"SELECT {quoted} FROM read_parquet(?, hive_partitioning = false) ORDER BY 1"  # noqa: S608 - names are quoted
