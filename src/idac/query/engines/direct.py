@@ -7,6 +7,7 @@ spends more on planning such a query than this does on answering it. What is not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -49,6 +50,9 @@ _COMPARE: dict[type[exp.Expr], Callable[[pa.ChunkedArray, pa.Scalar], pa.Chunked
     exp.GT: pc.greater,
     exp.GTE: pc.greater_equal,
 }
+
+#: Whole numbers from here on share doubles with others.
+_EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _compared(node: exp.Expr) -> Test | None:
     for comparison in p.comparisons(node):
         column, value = comparison.left, _constant(comparison.right)
         if _is_number_column(column) and value is not None:
-            return _comparison(column.name, comparison.operator, value)
+            return _comparison(column, comparison.operator, value)
     return None
 
 
@@ -176,8 +180,8 @@ def _between(node: exp.Expr) -> Test | None:
     column, low, high = p.bare(node.this), _constant(node.args["low"]), _constant(node.args["high"])
     if not _is_number_column(column) or low is None or high is None:
         return None
-    above, below = _comparison(column.name, exp.GTE, low), _comparison(column.name, exp.LTE, high)
-    return lambda rows: above(rows) & below(rows)
+    above, below = _comparison(column, exp.GTE, low), _comparison(column, exp.LTE, high)
+    return None if above is None or below is None else lambda rows: above(rows) & below(rows)
 
 
 def _null(node: exp.Expr) -> Test | None:
@@ -205,8 +209,22 @@ def _constant(node: exp.Expr) -> int | float | None:
     return constant_number(node)
 
 
-def _comparison(name: str, operator: type[exp.Expr], value: float) -> Test:
-    compare, scalar = _COMPARE[operator], pa.scalar(value)
+def _comparison(column: exp.Expr, operator: type[exp.Expr], value: float) -> Test | None:
+    """The test as the engine makes it; None where it would compare doubles that can't tell whole numbers apart."""
+    name, kind = column.name, column.meta["type"]
+    if not kind.is_integer:
+        scalar = pa.scalar(float(value))
+    elif isinstance(value, float) and not value.is_integer():
+        if operator in (exp.EQ, exp.NEQ):
+            return None
+        # No whole number lies between a fraction and the whole numbers beside it.
+        up = operator in (exp.LT, exp.LTE)
+        operator, scalar = (exp.LT, pa.scalar(math.ceil(value))) if up else (exp.GT, pa.scalar(math.floor(value)))
+    elif abs(value) < (_EXACT if isinstance(value, float) else 2**63):
+        scalar = pa.scalar(int(value))
+    else:
+        return None
+    compare = _COMPARE[operator]
 
     def test(rows: pa.Table) -> Mask:
         return _mask(pc.fill_null(compare(rows.column(name), scalar), False))

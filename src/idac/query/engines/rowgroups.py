@@ -5,6 +5,7 @@ Footers are kept, since opening a file costs more than reading a row group of it
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -266,13 +267,24 @@ def _within(table: pa.Table, column: str, ranges: Ranges) -> pa.Table:
 
 
 def _ids_like(ids: frozenset[object], kind: np.dtype[np.generic]) -> npt.NDArray[np.generic] | None:
-    """The ids as an array of the index's type; those that can't be in it are left out. None for a mixture."""
-    if kind.kind in "iu":
-        info = np.iinfo(kind.type)  # type: ignore[type-var]  # an integer type, as its kind says
-        return np.array([i for i in ids if isinstance(i, int) and info.min <= i <= info.max], dtype=kind)
+    """The ids as an array of the index's type; those that can't be in it are left out. None where that can't be said.
+
+    A DOUBLE column of ids is what programs make of whole numbers with a NULL among them.
+    """
     if kind.kind == "U":
-        return np.array([i for i in ids if isinstance(i, str)], dtype=np.str_)
-    return None
+        return np.array(list(ids), dtype=np.str_) if all(isinstance(i, str) for i in ids) else None
+    if kind.kind not in "iu":
+        return None
+    info = np.iinfo(kind.type)  # type: ignore[type-var]  # an integer type, as its kind says
+    whole = []
+    for value in ids:
+        if isinstance(value, int):
+            whole.append(value)
+        elif isinstance(value, float) and not abs(value) >= 2.0**53:
+            whole += [int(value)] if value.is_integer() else []
+        elif value is not None and value not in (math.inf, -math.inf):
+            return None
+    return np.array([i for i in whole if info.min <= i <= info.max], dtype=kind)
 
 
 def unreadable() -> StoreUnavailable:

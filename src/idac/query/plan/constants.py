@@ -49,8 +49,7 @@ def _number(node: exp.Expr) -> float | None:
         value = _number(node.this)
         return None if value is None else -value
     if isinstance(node, exp.Cast):
-        kind = node.meta.get("type")
-        return _number(node.this) if kind is not None and kind.datatype in ("long", "double") else None
+        return _cast(node)
     operation = _BINARY.get(type(node))
     if operation is not None:
         values = _numbers((node.this, node.expression))
@@ -59,6 +58,15 @@ def _number(node: exp.Expr) -> float | None:
         values = _numbers(node.expressions)
         return _CALLS[node.name](*values) if values is not None else None
     return None
+
+
+def _cast(node: exp.Cast) -> float | None:
+    kind = node.meta.get("type")
+    if kind is None or kind.datatype not in ("long", "double"):
+        return None
+    value = _number(node.this)
+    # How a fraction becomes a whole number is the engine's affair.
+    return None if value is not None and kind.datatype == "long" and not value.is_integer() else value
 
 
 def _numbers(nodes: Sequence[exp.Expr]) -> list[float] | None:
