@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import astropy.units as u
+import cdshealpix.nested as nested
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from idac.core.errors import BadParameter
-from idac.sky.healpix import MAX_ORDER, cells_near, healpix29, healpix_index, order_for_radius
+from idac.sky.healpix import MAX_ORDER, cells_near, healpix29, healpix_center, healpix_index, order_for_radius
 from idac.sky.regions import CellUnion, Circle, Polygon, Range, Region, Union, box_polygon
 from idac.sky.relations import holds, intersects
 from idac.sky.vectors import Floats, middle_of_cap, separation_deg, unit_vectors
@@ -271,6 +272,18 @@ def test_cells_near_a_position_hold_all_its_neighbours(
     point_ra, point_dec = around(ra, dec, radius, 200, seed)
     near = separation_deg(ra, dec, point_ra, point_dec) <= radius
     assert set(healpix_index(order, point_ra[near], point_dec[near]).tolist()) <= set(cell.tolist())
+
+
+@pytest.mark.parametrize(("order", "levels"), [(order, levels) for order in range(5) for levels in range(3)])
+def test_cells_near_are_the_parents_of_a_block_of_nine_each_once_in_rows_order(order: int, levels: int) -> None:
+    fine = np.arange(12 * 4 ** (order + levels), dtype=np.uint64)
+    row, cell = cells_near(*healpix_center(order + levels, fine), 29 / 2 ** (order + levels), order)
+    block = nested.neighbours(fine, order + levels)
+    expected = [{int(c) >> (2 * levels) for c in nine if c >= 0} for nine in block]
+    assert (np.diff(row) >= 0).all()
+    assert sorted(zip(row.tolist(), cell.tolist(), strict=True)) == [
+        (place, c) for place, cells in enumerate(expected) for c in sorted(cells)
+    ]
 
 
 def test_cells_too_small_for_a_radius_are_refused() -> None:

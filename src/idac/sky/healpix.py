@@ -6,6 +6,8 @@ ApJ 622, 759).
 
 from __future__ import annotations
 
+from functools import cache
+
 import astropy.units as u
 import cdshealpix.nested as nested
 import numpy as np
@@ -63,19 +65,35 @@ def cells_near(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float,
     deepest = _deepest_block_order(radius_deg)
     if order > deepest:
         raise ValueError(f"order {order} is too deep for a radius of {radius_deg} deg; at most {deepest}")
-    fine = min(deepest, order + 2)
+    levels = min(deepest - order, 2)
     ra, dec = _angles(ra_deg, dec_deg)
     if len(ra) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    block = np.asarray(nested.neighbours(nested.lonlat_to_healpix(ra, dec, fine), fine), dtype=np.int64)
-    parents = np.where(block >= 0, block >> (2 * (fine - order)), -1)
-    parents.sort(axis=1)
-    fresh = np.ones(parents.shape, dtype=bool)
-    fresh[:, 1:] = parents[:, 1:] != parents[:, :-1]
+    own = nested.lonlat_to_healpix(ra, dec, order + levels)
+    block = np.asarray(nested.neighbours(own, order + levels), dtype=np.int64)
+    wanted = np.flatnonzero(_of_other_parents(levels)[(own & np.uint64(4**levels - 1)).astype(np.intp)])
+    row, parents = wanted // 9, block.ravel()[wanted] >> (2 * levels)
     # Where base cells meet, a cell has fewer than eight neighbours; those places are -1.
-    fresh &= parents >= 0
-    row, place = np.nonzero(fresh)
-    return row.astype(np.int64), parents[row, place]
+    known = parents >= 0
+    return (row, parents) if known.all() else (row[known], parents[known])
+
+
+@cache
+def _of_other_parents(levels: int) -> npt.NDArray[np.bool_]:
+    """Cells of a block that stand for one parent each, by the place of its middle cell in its parent *levels* up.
+
+    Shape (4^levels, 9), blocks from the southern to the northern corner. Beyond each edge of a parent lies one other,
+    and one beyond each corner: a step across an edge finds it, whatever the step along the edge.
+    """
+    place = np.arange(4**levels)
+    last = 2**levels - 1
+    inside = np.ones(len(place), dtype=bool)
+    across = []
+    for bits in (place, place >> 1):
+        along = bits & 1 | bits >> 1 & 2
+        across.append(np.stack([along == 0, inside, along == last], axis=1))
+    x, y = across
+    return (y[:, :, np.newaxis] & x[:, np.newaxis, :]).reshape(len(place), 9)
 
 
 def _deepest_block_order(radius_deg: float) -> int:

@@ -158,9 +158,12 @@ def _by_reach(rows: npt.NDArray[np.intp], radius: Floats) -> list[tuple[npt.NDAr
 
 
 def _lists(rows: npt.NDArray[np.intp], values: npt.NDArray[np.int64], count: int) -> pa.Array:
-    order = np.argsort(rows, kind="stable")
-    offsets = np.searchsorted(rows[order], np.arange(count + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[order]))
+    if (rows[1:] < rows[:-1]).any():
+        order = np.argsort(rows, kind="stable")
+        rows, values = rows[order], values[order]
+    offsets = np.zeros(count + 1, dtype=np.int32)
+    np.cumsum(np.bincount(rows, minlength=count), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
 def _region_cells(texts: pa.Array) -> pa.Array:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage
+from idac.query.engines.duckdb.cells import cells_near_stored
 from idac.query.engines.duckdb.expressions import ExpressionWriter
 from idac.query.engines.duckdb.python_functions import REGION_ORDER, match_order
 from idac.query.engines.duckdb.text import number, quoted, type_name
@@ -345,12 +346,14 @@ class QueryWriter:
             return f"idac_region_cells({self._expressions.shapes.shape(found.outer.point).text})"
         ra, dec = self._expressions.shapes.point(found.place(match.exploded).point)
         if found.radius_deg is not None:
-            radius = number(found.radius_deg)
-        else:
-            pairs = zip(found.terms, order.largest, strict=True)
-            own = (self._expressions.sql(t) if tables_of(t) == {match.exploded} else most for t, most in pairs)
-            radius = f"({' + '.join(own)})"
-        return f"idac_cells({ra}, {dec}, {radius}, {order.text})"
+            cells = f"idac_cells({ra}, {dec}, {number(found.radius_deg)}, {order.text})"
+            stored = exploded_cell(self._sources_by_alias, match)
+            if stored is None:
+                return cells
+            return cells_near_stored(self.column(match.exploded, stored), match_order(found.radius_deg), cells)
+        pairs = zip(found.terms, order.largest, strict=True)
+        own = (self._expressions.sql(t) if tables_of(t) == {match.exploded} else most for t, most in pairs)
+        return f"idac_cells({ra}, {dec}, ({' + '.join(own)}), {order.text})"
 
     def _key_cell(self, match: MatchPlan, order: str) -> str:
         cell = stored_cell(self._sources_by_alias, match)
@@ -438,9 +441,11 @@ class QueryWriter:
         used = {(c.table, c.name) for c in source.plan.node.find_all(exp.Column) if c.table in own}
         added = {(alias, name) for alias in own for _, name in source.added.get(alias, ())}
         rows = {(alias, _ROW) for alias in own & source.numbered.keys()}
-        return [
-            f"{self.column(alias, name)} AS {quoted(f'{alias}.{name}')}" for alias, name in sorted(used | added | rows)
-        ]
+        cells = {
+            (m.exploded, exploded_cell(self._sources_by_alias, m)) for m in source.plan.matches if m.exploded in own
+        }
+        moving = used | added | rows | {(alias, cell) for alias, cell in cells if cell is not None}
+        return [f"{self.column(alias, name)} AS {quoted(f'{alias}.{name}')}" for alias, name in sorted(moving)]
 
     def _pairs(
         self,
@@ -507,7 +512,19 @@ def _key_point(match: MatchPlan) -> exp.Expr:
 
 def stored_cell(sources: Mapping[str, Item], match: MatchPlan) -> str | None:
     """The column of the keyed table's files that holds the cell of its position; None where none does."""
-    use, position = sources[match.keyed].use, p.plain_position(p.bare(_key_point(match)))
+    return _stored(sources[match.keyed], _key_point(match))
+
+
+def exploded_cell(sources: Mapping[str, Item], match: MatchPlan) -> str | None:
+    """The same of the exploded table, for a radius that is one number and cells that are smaller than base cells."""
+    found = match.match
+    if isinstance(found, RegionMatch) or found.radius_deg is None or match_order(found.radius_deg) == 0:
+        return None
+    return _stored(sources[match.exploded], found.place(match.exploded).point)
+
+
+def _stored(item: Item, point: exp.Expr) -> str | None:
+    use, position = item.use, p.plain_position(p.bare(point))
     if use is None or position is None or not is_sorted_position(use, *position[1:]):
         return None
     storage = use.entry.storage
@@ -517,8 +534,9 @@ def stored_cell(sources: Mapping[str, Item], match: MatchPlan) -> str | None:
 def uses_stored_cells(plan: Plan) -> frozenset[str]:
     """Aliases of tables whose stored index the query's matches read."""
     sources = _all_sources(plan)
-    matches = (match for select in plan.selects.values() for match in select.matches)
-    return frozenset(match.keyed for match in matches if stored_cell(sources, match) is not None)
+    matches = [match for select in plan.selects.values() for match in select.matches]
+    keyed = {match.keyed for match in matches if stored_cell(sources, match) is not None}
+    return frozenset(keyed | {match.exploded for match in matches if exploded_cell(sources, match) is not None})
 
 
 def _all_sources(plan: Plan) -> dict[str, Item]:

@@ -172,6 +172,9 @@ class ShapeWriter:
         if shape.kind == "point":
             return f"({separation(*point, *shape.parts)} = 0)"
         if shape.kind == "circle":
+            radius = constant_number(outer.expression) if isinstance(outer, g.Circle) else None
+            if radius is not None and 0 <= radius <= 90 and _short(*point, *shape.parts[:2]):
+                return f"({half_sin2(*point, *shape.parts[:2])} <= {_limit(radius)})"
             return f"({separation(*point, *shape.parts[:2])} <= {shape.parts[2]})"
         if shape.kind == "polygon":
             return f"idac_in_polygon({point[0]}, {point[1]}, {shape.parts[0]})"
