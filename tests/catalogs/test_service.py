@@ -24,6 +24,7 @@ from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import HatsStorage, PlainStorage
 from idac.core.errors import BadData, BadParameter, Conflict, NotFound, UserError
 from idac.core.store import FolderStore
+from idac.tables.readers import csv as csv_reader
 
 NOTHING = IngestChoices()
 
@@ -416,3 +417,56 @@ def test_a_registered_catalogue_that_changed_in_place_is_found(tmp_path: Path, c
     table = pq.read_table(path, partitioning=None)
     pq.write_table(table.slice(0, table.num_rows - 1), path)
     assert any("bytes long, written were" in p for p in problems(tmp_path))
+
+
+@pytest.fixture
+def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of a text file, which tells its types, is a few rows instead of megabytes."""
+    monkeypatch.setattr(csv_reader, "_block_bytes", lambda columns: 256)
+    monkeypatch.setattr(csv_reader, "_HEAD_BYTES", 512)
+
+
+def late_stars(folder: Path) -> Path:
+    """Stars whose last ones have names and magnitudes of another type than all before."""
+    lines = [f"{n},{n % 360},{n % 90},{n},{n + 1000}" for n in range(500)]
+    path = folder / "stars.csv"
+    path.write_text("\n".join(["id,ra,dec,mag,name", *lines, "500,10.5,-2.25,11.5,Z1"]) + "\n")
+    return path
+
+
+@pytest.mark.usefixtures("small_heads")
+def test_a_csv_file_whose_last_rows_need_other_types_is_published_with_those(tmp_path: Path) -> None:
+    made = service(tmp_path)
+    done = made.add("demo.stars", sources(late_stars(tmp_path)), IngestChoices(id="id"))
+    assert done.rows == 501
+    found = rows_of(made.archive, "demo", "stars").sort_by("id")
+    assert found["mag"].to_pylist() == [*map(float, range(500)), 11.5]
+    assert found["ra"].to_pylist()[-1] == 10.5
+    assert found["name"].to_pylist() == [*(str(n + 1000) for n in range(500)), "Z1"]
+    assert list(Path(made.archive.store.url("catalogs/staging")).iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_heads")
+def test_a_description_is_held_against_the_types_of_all_rows_and_not_those_of_the_head(tmp_path: Path) -> None:
+    types = {"id": "long", "ra": "double", "dec": "double", "mag": "double", "name": "char"}
+    columns = [
+        {"name": n, "@id": f"#stars.{n}", "datatype": t, **({"length": 8} if t == "char" else {})}
+        for n, t in types.items()
+    ]
+    schema = {"name": "demo", "@id": "#demo", "tables": [{"name": "stars", "@id": "#stars", "columns": columns}]}
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump(schema))
+    made = service(tmp_path)
+    (done,) = made.add_schema(sources(late_stars(tmp_path), felis=tmp_path / "demo.yaml"), NOTHING)
+    assert done.rows == 501
+    assert made.find("demo.stars")[0].table.columns[4].type.is_string
+
+
+@pytest.mark.usefixtures("small_heads")
+def test_a_wrong_row_far_down_a_csv_file_is_told_by_its_number(tmp_path: Path) -> None:
+    path = late_stars(tmp_path)
+    with path.open("a") as file:
+        file.write("501,1,2\n")
+    text = refusal(lambda: service(tmp_path).add("demo.stars", sources(path), NOTHING))
+    assert text.startswith(
+        "stars.csv: Row 502: the number of fields is not the number of columns. Given: 3 fields: 501,1,2."
+    )

@@ -20,6 +20,7 @@ from idac.core.errors import BadData
 from idac.tables.arrow import arrow_schema
 from idac.tables.readers import ReadLimits, open_table
 from idac.tables.readers import csv as csv_reader
+from idac.tables.readers.csv_types import TypesOutgrown
 
 
 def columns_of(source: Any, **options: Any) -> dict[str, list[Any]]:
@@ -47,8 +48,9 @@ def refused(source: Any, **options: Any) -> str:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of a few rows, so that a few rows do what 8 MiB would."""
-    monkeypatch.setattr(csv_reader, "_BLOCK_BYTES", 64)
+    """Blocks of a few rows, and a head of two of them, so that a few rows do what megabytes would."""
+    monkeypatch.setattr(csv_reader, "_block_bytes", lambda columns: 64)
+    monkeypatch.setattr(csv_reader, "_HEAD_BYTES", 128)
 
 
 def test_types_are_found_from_the_text() -> None:
@@ -136,9 +138,65 @@ def test_what_pythons_csv_writes_comes_back_whatever_the_blocks(rows: list[tuple
     # A letter in front keeps numbers and null markers text.
     writer.writerows([[f"t{a}", f"t{b}"] for a, b in rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_reader, "_BLOCK_BYTES", block)
+        patch.setattr(csv_reader, "_block_bytes", lambda columns: block)
         found = columns_of(io.BytesIO(out.getvalue().encode()))
     assert list(zip(found["kéy"], found["b"], strict=True)) == [(f"t{a}", f"t{b}") for a, b in rows]
+
+
+#: Words that Arrow, or this reader, may take for more than one type, beside plain ones of each.
+_WORDS = ["0", "1", "2.5", "-3e5", "true", "FALSE", "NaN", "NA", "-", "", "NULL", "\\N", "x y", "1d3", "inf"]
+_WORDS += ["9007199254740993", "9223372036854775808", "1e300", "2026-01-31", "2026-01-31T12:00:00Z", "12:30:00"]
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data(), threads=st.sampled_from([1, 3]), block=st.integers(16, 80))
+def test_types_from_the_head_give_what_all_rows_give_or_say_that_they_do_not(
+    data: st.DataObject, threads: int, block: int
+) -> None:
+    """A column has few different words, so that it often keeps its type, and the last rows may have others."""
+    words = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=3)
+    columns = []
+    for _ in range(2):
+        usual, late = data.draw(words), data.draw(st.one_of(st.just([]), words))
+        column = data.draw(st.lists(st.sampled_from(usual), min_size=4, max_size=30))
+        columns.append([*column, *late])
+    rows = [f"{n},{a},{b}" for n, (a, b) in enumerate(zip(*columns, strict=False))]
+    source = "\n".join(["n,a,b", *rows]).encode() + b"\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_reader, "_block_bytes", lambda columns: block)
+        patch.setattr(csv_reader, "_HEAD_BYTES", 2 * block)
+        expected = columns_of(io.BytesIO(source)), kinds(io.BytesIO(source))
+        try:
+            found = columns_of(io.BytesIO(source), types_from_head=True, threads=threads)
+        except TypesOutgrown:
+            return
+        assert (found, kinds(io.BytesIO(source), types_from_head=True)) == expected
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("usual", "late"),
+    [("1", "1.5"), ("1", "x"), ("1.5", "9007199254740993"), ("true", "1"), ("2026-01-31", "soon"), ("1", "2026-01-31")],
+)
+def test_a_value_that_the_heads_types_do_not_hold_is_noticed(usual: str, late: str) -> None:
+    lines = ["a,b", *[f"{usual},{n}" for n in range(100)], *[f"{late},{n}" for n in range(100, 130)]]
+    with pytest.raises(TypesOutgrown):
+        columns_of(text(*lines), types_from_head=True)
+    assert kinds(text(*lines), types_from_head=True) != kinds(text(*lines))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_column_without_values_in_the_head_is_looked_for_further_down() -> None:
+    lines = ["a,b", *[f",{n}" for n in range(100)], "2.5,100"]
+    assert kinds(text(*lines), types_from_head=True) == {"a": "double", "b": "long"}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_and_errors_are_the_same_with_threads() -> None:
+    lines = ["a,b", *[f"{n},{n / 4}" for n in range(500)]]
+    assert columns_of(text(*lines), threads=3, types_from_head=True) == columns_of(text(*lines))
+    wrong = text(*lines, "1,2,3")
+    assert refused(wrong, threads=3, types_from_head=True).startswith("Row 501: the number of fields is not")
 
 
 def test_a_stray_quote_does_not_swallow_the_file() -> None:

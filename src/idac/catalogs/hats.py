@@ -166,7 +166,7 @@ def _write_pixel(
 
 def _verify_pixel(path: Path, pixel: Pixel, groups: RowGroups) -> None:
     """Read the file just written: its rows are those meant, in order, inside its pixel."""
-    keys = pq.read_table(path, columns=[HEALPIX_COLUMN], partitioning=None, memory_map=True).column(0).to_numpy()
+    keys = pq.read_table(path, columns=[HEALPIX_COLUMN], partitioning=None).column(0).to_numpy()
     ends = np.cumsum(groups.rows)
     whole = (
         len(keys) == ends[-1]

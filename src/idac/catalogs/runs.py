@@ -13,6 +13,9 @@ import pyarrow as pa
 
 from idac.catalogs.spill import Keys, Places, SpilledRun, SpillFile
 
+#: Runs in memory are no larger, so that they are sorted while more is read; on disk fewer are better.
+_HELD_RUN_BYTES = 64 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class HeldRun:
@@ -110,7 +113,7 @@ class SortedRuns:
     def add(self, keys: Keys, batch: pa.RecordBatch) -> None:
         self._pending.append((keys, batch))
         self._pending_bytes += batch.nbytes
-        if self._pending_bytes >= self._run_bytes:
+        if self._pending_bytes >= (self._run_bytes if self._file else min(self._run_bytes, _HELD_RUN_BYTES)):
             self._start_sort()
 
     def finish(self) -> None:

@@ -30,6 +30,7 @@ from idac.catalogs.staging import note_moves
 from idac.core.errors import BadData, BadParameter, NotFound
 from idac.core.store import Store
 from idac.tables.model import Column, Schema, Table
+from idac.tables.readers.csv_types import TypesOutgrown
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,20 @@ class CatalogService(Publisher):
             described = described or Table(schema_name, table_name, hats.columns, hats.description)
         else:
             paths = expand_sources(source.patterns, self.open_store)
-        with TableFiles(paths, self.open_store, source.format) as files:
-            rows = self._rows(schema_name, table_name, files, described, choices, source.description)
-            return self.publish(schema, [rows], replacing=replacing)[0]
+
+        def publish(*, types_from_head: bool) -> Published:
+            with self._files(paths, source, types_from_head=types_from_head) as files, files.doubting_types():
+                rows = self._rows(schema_name, table_name, files, described, choices, source.description)
+                return self.publish(schema, [rows], replacing=replacing)[0]
+
+        try:
+            return publish(types_from_head=True)
+        except TypesOutgrown:
+            return publish(types_from_head=False)
+
+    def _files(self, paths: Sequence[str], source: SourceChoices, *, types_from_head: bool) -> TableFiles:
+        threads = self.archive.settings.ingest.parser_count
+        return TableFiles(paths, self.open_store, source.format, threads=threads, types_from_head=types_from_head)
 
     def _check_free(self, schema: str, table: str, *, replacing: bool) -> None:
         """Find out before the work whether it could be published; publishing asks again under the lock."""
@@ -199,12 +211,20 @@ class CatalogService(Publisher):
         for table, _ in found:
             split_name(f"{schema.name}.{table.name}")
             self._check_free(schema.name, table.name, replacing=replacing)
-        with ExitStack() as stack:
-            rows = []
-            for table, paths in found:
-                files = stack.enter_context(TableFiles(paths, self.open_store, source.format))
-                rows.append(self._rows(schema.name, table.name, files, table, choices))
-            return self.publish(replace(schema, tables=()), rows, replacing=replacing)
+
+        def publish(*, types_from_head: bool) -> list[Published]:
+            with ExitStack() as stack:
+                rows = []
+                for table, paths in found:
+                    files = stack.enter_context(self._files(paths, source, types_from_head=types_from_head))
+                    stack.enter_context(files.doubting_types())
+                    rows.append(self._rows(schema.name, table.name, files, table, choices))
+                return self.publish(replace(schema, tables=()), rows, replacing=replacing)
+
+        try:
+            return publish(types_from_head=True)
+        except TypesOutgrown:
+            return publish(types_from_head=False)
 
     def _match_files(self, schema: Schema, patterns: Sequence[str], *, partial: bool) -> list[tuple[Table, list[str]]]:
         """Each table with its files: ``Object.fits``, ``Object.csv.gz``, a folder ``Object`` of Parquet files."""

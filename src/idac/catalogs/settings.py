@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from idac.core.rights import ReadRule, RightsPolicy
 from idac.core.settings import Section
 
 #: Memory of the process before it holds any row: the interpreter and its libraries, as measured.
 _PROCESS_BYTES = 300 << 20
+#: A block of text and the rows made of it, as measured.
+_PARSER_BYTES = 16 << 20
 
 
 class IngestSettings(Section):
@@ -50,6 +52,11 @@ class IngestSettings(Section):
         return self.workers or min(os.cpu_count() or 1, 16)
 
     @property
+    def parser_count(self) -> int:
+        """Threads that parse text: as many as a tenth of the memory holds blocks for."""
+        return max(1, min(self.worker_count, self.memory_bytes // 10 // _PARSER_BYTES))
+
+    @property
     def memory_bytes(self) -> int:
         """What rows may take: the bound without what the process needs for itself."""
         bound = int(self.memory_gib * 2**30)
@@ -78,6 +85,16 @@ class CatalogsSettings(Section):
 
     refresh_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
     """Seconds between looks at the archive for something newly published; each costs one small read."""
+
+    @field_validator("read")
+    @classmethod
+    def _one_rule_each(cls, read: dict[str, list[str]]) -> dict[str, list[str]]:
+        known: dict[str, str] = {}
+        for name in read:
+            first = known.setdefault(name.lower(), name)
+            if first != name:
+                raise ValueError(f"must not have two rules for one table, {first} and {name}: case makes no difference")
+        return read
 
     def rights(self) -> RightsPolicy:
         """The rules of this section as the policy that services ask."""

@@ -19,6 +19,7 @@ from idac.core.errors import BadData, NotFound
 from idac.core.store import Store
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import Column
+from idac.tables.readers.csv_types import TypesOutgrown
 from idac.tables.readers.opening import open_table
 from idac.tables.readers.source import TableSource
 
@@ -95,12 +96,26 @@ def _no_match(pattern: str) -> NotFound:
 
 
 class TableFiles:
-    """Files with the same columns, as one table; the first one's metadata stand for all."""
+    """Files with the same columns, as one table; the first one's metadata stand for all.
 
-    def __init__(self, paths: Sequence[str], open_store: OpenStore, format: str | None = None) -> None:  # noqa: A002 - the reader's own word
+    *threads* and *types_from_head* are for text files, as in ``open_table``.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        open_store: OpenStore,
+        format: str | None = None,  # noqa: A002 - the reader's own word
+        *,
+        threads: int = 1,
+        types_from_head: bool = False,
+    ) -> None:
         self.paths = list(paths)
         self._open_store = open_store
         self._format = format
+        self._threads = threads
+        self._types_from_head = types_from_head
+        self._has_begun = False
         self._stack = ExitStack()
         self._first = self._open(self.paths[0])
         self.columns: tuple[Column, ...] = self._first.columns
@@ -115,6 +130,19 @@ class TableFiles:
     ) -> None:
         self._stack.close()
 
+    @contextmanager
+    def doubting_types(self) -> Iterator[None]:
+        """What is refused before any row was read is put down to types that the head of the file had wrong.
+
+        Raises TypesOutgrown then.
+        """
+        try:
+            yield
+        except BadData:
+            if self._first.has_guessed_types and not self._has_begun:
+                raise TypesOutgrown from None
+            raise
+
     @property
     def label(self) -> str:
         name = PurePosixPath(self.paths[0]).name
@@ -123,6 +151,7 @@ class TableFiles:
     def iter_batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """All rows, file after file, with the first file's columns in its order."""
         schema = arrow_schema(self.columns)
+        self._has_begun = True
         with _naming(self.paths[0]):
             yield from self._first.iter_batches(batch_rows=batch_rows)
         self._first.close()
@@ -143,7 +172,7 @@ class TableFiles:
         if path.startswith("s3://"):
             location, _, key = path.rpartition("/")
             source = self._open_store(location).open_input(key)
-        table = open_table(source, format=self._format)
+        table = open_table(source, format=self._format, threads=self._threads, types_from_head=self._types_from_head)
         self._stack.callback(table.close)
         return table
 

@@ -1,4 +1,4 @@
-"""CSV, TSV and ECSV: types found over the whole file first, then the rows.
+"""CSV, TSV and ECSV: types found first, over the whole file or its head, then the rows.
 
 Nulls are the empty field (not a quoted empty string, which is an empty string), ``NULL``, ``null`` and ``\\N`` in every
 column; in columns of numbers also ``NaN``, ``NA``, ``N/A``, ``None``, ``--`` in the usual spellings. Blank lines are
@@ -7,9 +7,12 @@ passed over. ECSV has its types in its header and writes a null as an empty stri
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ from idac.tables.arrow import arrow_type
 from idac.tables.model import Column
 from idac.tables.readers import packed
 from idac.tables.readers.csv_header import read_header
-from idac.tables.readers.csv_types import TypeFinder
+from idac.tables.readers.csv_types import Parse, TypeFinder
 from idac.tables.readers.inputs import Input
 from idac.tables.readers.ipc import refuse_table_choice
 from idac.tables.readers.source import TableInfo, TableSource
@@ -32,37 +35,81 @@ NUMBER_NULLS = [
     *NULLS,
     *("NaN", "nan", "NAN", "-NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "None", "none", "--", "-"),
 ]
-_BLOCK_BYTES = 8 * 2**20
+#: A block is as small as its columns allow, so that parsing stays within the processor's cache: blocks of 8 MiB take
+#: half as long again.
+_COLUMN_BYTES = 32 << 10
+_LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 512 << 10, 8 << 20
+#: Bytes that tell the types where the head is to tell them.
+_HEAD_BYTES = 16 << 20
+#: Blocks are joined up to this size, which is cheaper for everyone who takes them.
+_BATCH_BYTES = 8 << 20
+#: Spellings of truth that are no numbers: what Arrow takes for booleans once a column is known to hold them is more.
+_TRUTHS = {"true_values": ["true", "True", "TRUE"], "false_values": ["false", "False", "FALSE"]}
 
 
-def open_csv(source: Input, table: str | int | None, kind: Literal["csv", "tsv", "ecsv"]) -> TableSource:
+def open_csv(
+    source: Input,
+    table: str | int | None,
+    kind: Literal["csv", "tsv", "ecsv"],
+    *,
+    threads: int = 1,
+    types_from_head: bool = False,
+) -> TableSource:
     """The one table of a text file."""
     refuse_table_choice(table, kind.upper())
     if not source.is_seekable:
         source.random()  # types need a reading of their own
-    return CsvSource(source, kind)
+    return CsvSource(source, kind, threads=threads, types_from_head=types_from_head)
+
+
+def _block_bytes(columns: int) -> int:
+    return min(max(columns * _COLUMN_BYTES, _LEAST_BLOCK_BYTES), _MOST_BLOCK_BYTES)
 
 
 class CsvSource(TableSource):
-    """Rows of text. Blocks of whole records go to Arrow's parser one by one, so the row of any error is known."""
+    """Rows of text. Blocks of whole records go to Arrow's parser one by one, so the row of any error is known.
 
-    def __init__(self, source: Input, kind: Literal["csv", "tsv", "ecsv"]) -> None:
+    With *types_from_head* the first blocks tell the types, and each block is held to them as it is read.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        kind: Literal["csv", "tsv", "ecsv"],
+        *,
+        threads: int = 1,
+        types_from_head: bool = False,
+    ) -> None:
         self._source = source
         self._kind = kind.upper()
+        self._threads = threads
+        #: What the head told, where rows may still ask for other types.
+        self._guess: TypeFinder | None = None
         with source.stream() as stream:
             self._header = read_header(stream, kind, source.limits)
-        source.limits.check_columns(len(self._header.names))
+        width = len(self._header.names)
+        source.limits.check_columns(width)
+        self._block_bytes = _block_bytes(width)
         info = self._header.declared
         if info is None:
-            columns, rows = self._find_types()
+            columns, rows = self._find_types(_HEAD_BYTES if types_from_head else None)
             info = TableInfo(columns, rows=rows)
         super().__init__(info, source.limits)
 
-    def _find_types(self) -> tuple[tuple[Column, ...], int]:
+    @property
+    def has_guessed_types(self) -> bool:
+        return self._guess is not None
+
+    def _find_types(self, enough: int | None) -> tuple[tuple[Column, ...], int | None]:
+        """The columns, and the rows where all were seen. *enough* bytes do once each column has shown a value."""
         finder = TypeFinder(self._header.names, NULLS, NUMBER_NULLS)
-        rows = 0
+        rows = seen = 0
         for block in self._blocks():
+            if enough is not None and seen >= enough and finder.has_seen_all:
+                self._guess = finder
+                return finder.columns(), None
             rows += finder.look_at(partial(self._parse, rows_before=rows), block)
+            seen += len(block)
             self._source.limits.check_rows(rows)
         return finder.columns(), rows
 
@@ -70,16 +117,17 @@ class CsvSource(TableSource):
         with self._source.stream() as stream:
             stream.skip(self._header.data_start)
             rest = b""
-            while True:
-                data = stream.read(_BLOCK_BYTES)
-                rest += data
-                if not data:
-                    break
-                cut = _record_end(rest, self._header.newline, self._source.limits.max_cell_bytes)
-                if cut:
-                    yield rest[:cut]
-                    rest = rest[cut:]
-                elif len(rest) > self._source.limits.max_cell_bytes + _BLOCK_BYTES:
+            while data := stream.read(self._block_bytes):
+                if b'"' not in data and b'"' not in rest:
+                    cut = data.rfind(self._header.newline) + 1
+                    block, rest = (rest + data[:cut], data[cut:]) if cut else (b"", rest + data)
+                else:
+                    rest += data
+                    cut = _record_end(rest, self._header.newline, self._source.limits.max_cell_bytes)
+                    block, rest = rest[:cut], rest[cut:]
+                if block:
+                    yield block
+                elif len(rest) > self._source.limits.max_cell_bytes + self._block_bytes:
                     raise BadData(
                         f"The {self._kind} file has a line that is too long.",
                         value=f"more than {len(rest)} bytes",
@@ -109,7 +157,7 @@ class CsvSource(TableSource):
                 # Without threads the parser knows the number of a wrong row.
                 arrow_csv.ReadOptions(use_threads=False, block_size=len(data) + 16, column_names=self._header.names),
                 arrow_csv.ParseOptions(
-                    delimiter=self._header.delimiter, newlines_in_values=True, invalid_row_handler=note
+                    delimiter=self._header.delimiter, newlines_in_values=b'"' in data, invalid_row_handler=note
                 ),
                 arrow_csv.ConvertOptions(include_columns=columns, **convert),
             )
@@ -135,6 +183,8 @@ class CsvSource(TableSource):
         )
 
     def _refuse_other_encodings(self, data: bytes, rows_before: int) -> None:
+        if data.isascii():
+            return
         try:
             data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -148,11 +198,40 @@ class CsvSource(TableSource):
             ) from error
 
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        tables = self._tables(chosen, schema) if self._threads > 1 else self._tables_singly(chosen, schema)
+        parts: list[pa.Table] = []
+        for table in tables:
+            parts.append(table)
+            if sum(p.num_rows for p in parts) >= batch_rows or sum(p.nbytes for p in parts) >= _BATCH_BYTES:
+                yield from _joined(parts, batch_rows)
+                parts = []
+        if parts:
+            yield from _joined(parts, batch_rows)
+
+    def _tables_singly(self, chosen: list[int], schema: pa.Schema) -> Iterator[pa.Table]:
         row = 1
         for block in self._blocks():
             table = self._convert(block, chosen, schema, row)
-            yield from table.to_batches(max_chunksize=batch_rows)
+            yield table
             row += table.num_rows
+
+    def _tables(self, chosen: list[int], schema: pa.Schema) -> Iterator[pa.Table]:
+        """The blocks in their order, converted by several threads, at most one more ahead than there are threads."""
+        waiting: deque[tuple[bytes, Future[pa.Table]]] = deque()
+        row = 1
+        with ThreadPoolExecutor(self._threads) as pool:
+            for block in itertools.chain(self._blocks(), [None]):
+                if block is not None:
+                    waiting.append((block, pool.submit(self._convert, block, chosen, schema, 1)))
+                while waiting and (block is None or len(waiting) > self._threads):
+                    data, future = waiting.popleft()
+                    try:
+                        table = future.result()
+                    except BadData:
+                        # Once more, now that its first row is known, for an error that tells the place.
+                        table = self._convert(data, chosen, schema, row)
+                    yield table
+                    row += table.num_rows
 
     def _convert(self, block: bytes, chosen: list[int], schema: pa.Schema, first_row: int) -> pa.Table:
         columns = [self.columns[index] for index in chosen]
@@ -160,14 +239,17 @@ class CsvSource(TableSource):
         # A column must be parsed to count the rows, and one that is chosen by none is as good as any.
         wanted = names or [self.columns[0].name]
         is_ecsv = self._header.declared is not None
-        options = {"quoted_strings_can_be_null": True, "null_values": [""]} if is_ecsv else {}
+        options: dict[str, Any] = {"quoted_strings_can_be_null": True, "null_values": [""]} if is_ecsv else {}
         direct = {c.name: _direct_type(c) for c in columns}
+        parse = partial(self._parse, rows_before=first_row - 1)
+        table = self._parse_as_guessed(parse, block, direct, wanted)
         try:
-            table = self._parse(block, rows_before=first_row - 1, columns=wanted, column_types=direct, **options)
+            if table is None:
+                table = parse(block, columns=wanted, column_types=direct, **options)
         except pa.ArrowInvalid:
             # Some value is written in a way that Arrow's parser does not take: read text, and convert it ourselves.
             texts = dict.fromkeys(wanted, pa.string())
-            table = self._parse(block, rows_before=first_row - 1, columns=wanted, column_types=texts, **options)
+            table = parse(block, columns=wanted, column_types=texts, **options)
         if not names:
             return pa.Table.from_batches([_rows_only(table.num_rows)])
         arrays = [
@@ -176,8 +258,31 @@ class CsvSource(TableSource):
         ]
         return pa.Table.from_arrays(arrays, schema=schema)
 
+    def _parse_as_guessed(
+        self, parse: Parse, block: bytes, direct: dict[str, pa.DataType], wanted: list[str]
+    ) -> pa.Table | None:
+        """The block, where the types that were guessed hold it plainly; None where it must be parsed as any other.
+
+        Raises TypesOutgrown where they do not hold it.
+        """
+        if self._guess is None:
+            return None
+        try:
+            table = parse(block, columns=wanted, column_types=direct, **_TRUTHS)
+        except pa.ArrowInvalid:
+            table = None
+        if table is None or any(self._guess.needs_look(name, table.column(name)) for name in wanted):
+            self._guess.require_held(parse, block)
+        return table
+
     def close(self) -> None:
         self._source.close()
+
+
+def _joined(parts: list[pa.Table], batch_rows: int) -> list[pa.RecordBatch]:
+    whole = pa.concat_tables(parts) if len(parts) > 1 else parts[0]
+    # A table of rows without columns would lose their number.
+    return list((whole.combine_chunks() if whole.num_columns else whole).to_batches(max_chunksize=batch_rows))
 
 
 def _rows_only(count: int) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ An id that outgrows 64 bits, or that shares its column with fractions, becomes t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -30,6 +31,10 @@ _TYPES: dict[Kind, DataType] = {
 }
 
 
+class TypesOutgrown(Exception):
+    """Rows were met that the types found in the head of the file do not hold."""
+
+
 class Parse(Protocol):
     """Arrow's parser for this file."""
 
@@ -45,6 +50,29 @@ class TypeFinder:
         self._number_nulls = number_nulls
         self._kinds: dict[str, Kind] = dict.fromkeys(names, "nothing")
         self._has_big_integers: set[str] = set()
+
+    @property
+    def has_seen_all(self) -> bool:
+        """Whether each column has shown a value."""
+        return "nothing" not in self._kinds.values()
+
+    def needs_look(self, name: str, column: pa.ChunkedArray) -> bool:
+        """Whether the values of a block, read with the type found so far, may yet ask for another.
+
+        Times are read as text. Whole numbers that doubles do not hold make text of a column.
+        """
+        kind = self._kinds[name]
+        if kind == "float":
+            bounds = pc.min_max(column).as_py()
+            return bool(max(abs(bounds["min"] or 0.0), abs(bounds["max"] or 0.0)) >= _EXACT)
+        return kind in ("time", "zoned", "nothing")
+
+    def require_held(self, parse: Parse, data: bytes) -> None:
+        """Raises TypesOutgrown where a block needs other types than those found so far."""
+        finder = copy.deepcopy(self)
+        finder.look_at(parse, data)
+        if finder.columns() != self.columns():
+            raise TypesOutgrown
 
     def look_at(self, parse: Parse, data: bytes) -> int:
         """Take a block into account; the number of its rows."""

@@ -109,6 +109,11 @@ class TableSource(ABC):
         return self.info.rows
 
     @property
+    def has_guessed_types(self) -> bool:
+        """Whether reading may raise TypesOutgrown."""
+        return False
+
+    @property
     def name(self) -> str | None:
         return self.info.name
 
