@@ -93,7 +93,8 @@ def _of_other_parents(levels: int) -> npt.NDArray[np.bool_]:
         along = bits & 1 | bits >> 1 & 2
         across.append(np.stack([along == 0, inside, along == last], axis=1))
     x, y = across
-    return (y[:, :, np.newaxis] & x[:, np.newaxis, :]).reshape(len(place), 9)
+    standing: npt.NDArray[np.bool_] = y[:, :, np.newaxis] & x[:, np.newaxis, :]
+    return standing.reshape(len(place), 9)
 
 
 def _deepest_block_order(radius_deg: float) -> int:

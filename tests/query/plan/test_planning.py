@@ -23,6 +23,7 @@ from idac.query.engines.duckdb.place import Access, Place
 from idac.query.engines.duckdb.scans import _envelopes, row_groups_scanned
 from idac.query.plan.planning import plan_query
 from idac.query.uploads import upload_entry
+from idac.sky.healpix import healpix_index
 from sky_oracles import Oracle
 
 SMALL, LARGE, GROUP = 20_000, 500_000, 1_024
@@ -32,12 +33,17 @@ LIMITS = QueryLimits(10_000_000, 60)
 def sky(rows: int, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
     dec = np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
+    ra = rng.uniform(0, 360, rows)
+    ids = rng.permutation(rows)
     return pa.table(
         {
-            "id": rng.permutation(rows) * 10,
-            "ra": rng.uniform(0, 360, rows),
+            "id": ids * 10,
+            "ra": ra,
             "dec": dec,
             "mag": rng.normal(18, 2, rows).astype(np.float32),
+            # As Gaia and Rubin number things: near ones have near numbers.
+            "number": (healpix_index(12, ra, dec) << 35) + np.arange(rows),
+            "scattered": pa.array(ids, pa.int32(), mask=ids % 7 == 0),
         }
     )
 
@@ -235,6 +241,58 @@ def test_an_id_look_up_opens_one_file_of_the_table_and_one_of_the_index(world: W
             with only([*storage.index.files, *storage.id_index_files], [*files, *index]):
                 assert asking.rows(sql.format(wanted)) == [(wanted, table["ra"][row].as_py())]
             assert world.scan(sql.format(wanted)).row_groups == 1
+
+
+def numbers_of(world: World, rows: Sequence[int]) -> list[int]:
+    return world.tables["demo.large"]["number"].take(pa.array(rows)).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("where", "rows", "most", "reason"),
+    [
+        ("number = {0}", [5], 2, "one value of number"),
+        ("{0} = number AND mag < 99", [5], 2, "one value of number"),
+        ("number IN ({0}, {1}, {2})", [5, 77_777, 499_999], 6, "3 values of number"),
+        ("number = {0} OR number = {1}", [5, 77_777], 4, "2 values of number"),
+        ("number IN ({0}, {1}) AND number = {1}", [77_777], 2, "one value of number"),
+        ("number = {0} AND number = {1}", [], 0, "0 values of number"),
+        ("number = {0} AND scattered > -1", [5], 2, "one value of number"),
+        ("number = -1", [], 0, "one value of number"),
+        ("number = {0} AND id = {3}", [5], 1, "look-up of one id; 1 HEALPix ranges"),
+        ("number = {0} OR mag > 99", [5], None, "whole table"),
+        ("NOT number <> {0}", [5], None, "whole table"),
+        ("scattered = 70000", None, None, "whole table"),
+    ],
+)
+def test_numbers_that_follow_the_sky_are_looked_up_by_the_bounds_of_row_groups(
+    where: str, rows: list[int] | None, most: int | None, reason: str, world: World
+) -> None:
+    table = world.tables["demo.large"]
+    known = where.format(*numbers_of(world, [5, 77_777, 499_999]), table["id"][5].as_py())
+    scan = world.scan(f"SELECT number, ra FROM demo.large WHERE {known}")
+    assert scan.reason == reason
+    assert scan.row_groups <= (most if most is not None else scan.row_groups_total)
+    if rows is not None:
+        expected = table.take(pa.array(rows, pa.int64()))
+        found = world.asking.rows(f"SELECT number, ra FROM demo.large WHERE {known}")
+        assert sorted(found) == sorted(zip(*(expected[c].to_pylist() for c in ("number", "ra")), strict=True))
+
+
+def test_such_numbers_are_found_through_sub_queries_and_joins_and_not_where_rows_are_kept_without_them(
+    world: World,
+) -> None:
+    (number,) = numbers_of(world, [5])
+    inner = f"SELECT q.n FROM (SELECT number AS n FROM demo.large) AS q WHERE q.n = {number}"
+    assert world.scan(inner).reason == "one value of number"
+    assert world.asking.rows(inner) == [(number,)]
+    counted = "SELECT COUNT(*) AS n FROM (SELECT TOP 400000 number FROM demo.large) AS q WHERE q.number = 1"
+    assert world.scan(counted).reason == "whole table"
+    outer = f"SELECT a.id FROM demo.small AS a LEFT JOIN demo.large AS b ON a.id = b.id AND {{}}.number = {number}"
+    reasons = {
+        alias: [scan.reason for scan in world.explain(outer.format(alias)).scans if scan.table == f"demo.{table}"]
+        for alias, table in (("a", "small"), ("b", "large"))
+    }
+    assert reasons == {"a": ["whole table"], "b": ["one value of number"]}
 
 
 def test_ids_of_an_upload_read_of_the_table_only_what_they_name(world: World) -> None:

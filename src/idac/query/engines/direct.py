@@ -113,7 +113,7 @@ def _width(scan: Scan) -> int:
 
 
 def _test(node: exp.Expr) -> Test | None:
-    return _near(node) or _inside(node) or _compared(node) or _between(node) or _null(node)
+    return _near(node) or _inside(node) or _compared(node) or _between(node) or _listed(node) or _null(node)
 
 
 def _inside(node: exp.Expr) -> Test | None:
@@ -182,6 +182,21 @@ def _between(node: exp.Expr) -> Test | None:
         return None
     above, below = _comparison(column, exp.GTE, low), _comparison(column, exp.LTE, high)
     return None if above is None or below is None else lambda rows: above(rows) & below(rows)
+
+
+def _listed(node: exp.Expr) -> Test | None:
+    """``id IN (1, 2, 3)``, of whole numbers alone: a double is equal to others than its text says."""
+    if not isinstance(node, exp.In) or not node.expressions:
+        return None
+    column, values = p.bare(node.this), [_constant(value) for value in node.expressions]
+    kind: DataType | None = column.meta.get("type")
+    if not isinstance(column, exp.Column) or kind is None or not kind.is_integer:
+        return None
+    if not all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in values):
+        return None
+    wanted = pa.array(values, pa.int64())
+    name = column.name
+    return lambda rows: _mask(pc.is_in(rows.column(name).cast(pa.int64()), value_set=wanted))
 
 
 def _null(node: exp.Expr) -> Test | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage
+from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
@@ -33,6 +33,14 @@ _FOOTER_BYTES = 64 * 1024 * 1024
 _THREADED_FROM = 4
 #: Row groups of one read up to which they are kept: a larger part of the sky would push out what is asked for often.
 _KEPT_UP_TO = 32
+#: Footers times columns of a table up to which the bounds of a column are read, in some tenths of a second.
+_MOST_FOOTER_COLUMNS = 50_000
+#: Files of a table up to which the footers read for that are kept: they are not all that are wanted later.
+_FEW_FILES = 64
+#: Columns whose bounds are kept.
+_MOST_BOUNDS = 64
+
+type Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class RowGroupReader:
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._footer_bytes, self._limit = 0, footer_bytes
         self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
+        self._bounds: OrderedDict[tuple[str, str], tuple[Longs, Longs]] = OrderedDict()
 
     def can_read(self, files: Sequence[str]) -> bool:
         """True for files on this machine, of which row groups are read here; those elsewhere are left to the engine."""
@@ -138,13 +147,15 @@ class RowGroupReader:
             self._kept.forget(path)
             raise unreadable() from error
 
-    def _footer(self, path: str) -> pq.FileMetaData:
+    def _footer(self, path: str, *, keep: bool = True) -> pq.FileMetaData:
         with self._lock:
             found = self._footers.get(path)
             if found is not None:
                 self._footers.move_to_end(path)
                 return found
         footer = pq.read_metadata(self._open(path))
+        if not keep:
+            return footer
         with self._lock:
             if path not in self._footers:
                 self._footers[path] = footer
@@ -221,6 +232,45 @@ class RowGroupReader:
             else:
                 yield number, group, statistics.min, statistics.max
 
+    def bounds(self, use: TableUse, column: str) -> tuple[Longs, Longs] | None:
+        """The least and the greatest value of a column in each row group of the table's index, from the footers.
+
+        None for files elsewhere, and for so many that the first who asks would wait for seconds.
+        """
+        storage = use.entry.storage
+        if not isinstance(storage, HatsStorage) or not self.can_read(storage.index.files):
+            return None
+        if len(storage.index.files) * len(use.entry.table.columns) > _MOST_FOOTER_COLUMNS:
+            return None
+        key = (storage.root, column)
+        with self._lock:
+            if key in self._bounds:
+                self._bounds.move_to_end(key)
+                return self._bounds[key]
+        found = self._load_bounds(storage.index, column)
+        with self._lock:
+            self._bounds[key] = found
+            while len(self._bounds) > _MOST_BOUNDS:
+                self._bounds.popitem(last=False)
+        return found
+
+    def _load_bounds(self, index: RowGroupIndex, column: str) -> tuple[Longs, Longs]:
+        low = np.full(len(index.rows), np.iinfo(np.int64).min)
+        high = np.full(len(index.rows), np.iinfo(np.int64).max)
+        for number, path in enumerate(index.files):
+            entries = np.flatnonzero(index.file == number)
+            try:
+                footer = self._footer(path, keep=len(index.files) <= _FEW_FILES)
+            except (OSError, pa.ArrowException) as error:
+                raise unreadable() from error
+            place = _place_of(footer.schema, column)
+            for entry, group in zip(entries, index.row_group[entries].tolist(), strict=True):
+                statistics = None if place is None else footer.row_group(group).column(place).statistics
+                # An unsigned number may be beyond what the arrays hold; such a row group may then hold anything.
+                if statistics is not None and statistics.has_min_max and statistics.max <= high[entry]:
+                    low[entry], high[entry] = statistics.min, statistics.max
+        return low, high
+
     def can_look_at(self, use: TableUse) -> bool:
         storage = use.entry.storage
         return isinstance(storage, MemoryStorage) or (
@@ -248,6 +298,12 @@ class RowGroupReader:
             return pa.concat_tables([pq.read_table(self._open(f), columns=columns) for f in storage.files])
         except (OSError, pa.ArrowException) as error:
             raise unreadable() from error
+
+
+def _place_of(schema: pq.ParquetSchema, column: str) -> int | None:
+    """The number of a column among the leaves of a file's schema, which lists have inside them."""
+    named = (place for place, name in enumerate(schema.names) if name == column)
+    return next((place for place in named if schema.column(place).path == column), None)
 
 
 def _without_nan(table: pa.Table) -> pa.Table:

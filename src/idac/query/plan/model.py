@@ -24,6 +24,13 @@ class SideReader(Protocol):
         """``_healpix_29`` of the rows with these ids, from the table's id index; None where that can't be told."""
         ...
 
+    def bounds(self, use: TableUse, column: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+        """The least and the greatest value of a column of whole numbers in each row group of the table's index.
+
+        None where that can't be told without reading too much.
+        """
+        ...
+
     def can_look_at(self, use: TableUse) -> bool:
         """True for a table of which ``numbers`` and ``values`` can tell."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage, PlainStorage, RowGroupIndex
@@ -38,6 +39,8 @@ from idac.sky.healpix import MAX_ORDER
 
 #: A table up to this many rows is looked at while planning, to read only what is near it of a large one.
 SMALL_ROWS = 200_000
+#: Part of the row groups up to which they are chosen by the least and greatest value of a column.
+_WORTH_PLANNING = 0.25
 
 
 def plan_query(query: ResolvedQuery, reader: SideReader, max_rows: int | None = None) -> Plan:
@@ -191,12 +194,37 @@ class _Planner:
     def scan(self, use: TableUse, columns: tuple[str, ...]) -> Scan:
         storage = use.entry.storage
         restriction = self.restrictions.get(use.alias)
-        if not isinstance(storage, HatsStorage) or restriction is None or restriction.cover is None:
+        if not isinstance(storage, HatsStorage) or restriction is None:
             return Scan(use, columns, "whole table", storage.rows)
-        entries = storage.index.select(restriction.cover)
+        reasons, entries = list(restriction.reasons), None
+        if restriction.cover is not None:
+            entries = storage.index.select(restriction.cover)
+            reasons = [f"{', '.join(reasons)}; {len(restriction.cover)} HEALPix ranges"]
+        for column, values in restriction.whole.items():
+            fewer = self.holding(use, column, values, entries)
+            if fewer is not None:
+                reasons, entries = [*reasons, f"{_counted(values)} of {column}"], fewer
+        if entries is None:
+            return Scan(use, columns, "whole table", storage.rows)
         rows = int(storage.index.rows[entries].sum())
-        reason = f"{', '.join(restriction.reasons)}; {len(restriction.cover)} HEALPix ranges"
-        return Scan(use, columns, reason, rows, entries, restriction.cover)
+        return Scan(use, columns, "; ".join(reasons), rows, entries, restriction.cover)
+
+    def holding(
+        self, use: TableUse, column: str, values: frozenset[int], entries: npt.NDArray[np.intp] | None
+    ) -> npt.NDArray[np.intp] | None:
+        """Of *entries* (None: all row groups) those that may hold one of *values*; None where that cuts off too little.
+
+        An engine skips row groups by the same statistics while it scans; planning by them pays where few are left.
+        """
+        bounds = self.reader.bounds(use, column)
+        if bounds is None:
+            return None
+        low, high = bounds if entries is None else (bounds[0][entries], bounds[1][entries])
+        wanted = np.array(sorted(v for v in values if -(2**63) <= v < 2**63), dtype=np.int64)
+        found = np.flatnonzero(np.searchsorted(wanted, low) < np.searchsorted(wanted, high, side="right"))
+        if len(found) > len(low) * _WORTH_PLANNING:
+            return None
+        return found if entries is None else entries[found]
 
     def cut_to_first_rows(self, scans: dict[str, Scan], selects: dict[int, SelectPlan]) -> None:
         """``SELECT TOP 5 * FROM table``: any five rows will do, so the first row groups are enough."""
@@ -249,6 +277,10 @@ class _Planner:
         limit = node.this.args.get("limit") if isinstance(node, exp.Subquery) else None
         most = max(rows, default=100_000)
         return min(most, int(limit.expression.name)) if limit is not None else most
+
+
+def _counted(values: frozenset[int]) -> str:
+    return "one value" if len(values) == 1 else f"{len(values)} values"
 
 
 def _across(join: Joined, conditions: Sequence[exp.Expr]) -> Iterable[Match]:

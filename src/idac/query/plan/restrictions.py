@@ -7,7 +7,7 @@ concluded; under OR only what both sides allow together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sqlglot import exp
@@ -32,11 +32,15 @@ type Bounds = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Restriction:
-    """What is known of the rows of one table that matter: inside *cover*, and with one of *ids*; None: not known."""
+    """What is known of the rows of one table that matter: inside *cover*, and with one of *ids*; None: not known.
+
+    *whole* are the values that columns of whole numbers may have, of those columns of which that is known.
+    """
 
     cover: Ranges | None = None
     ids: frozenset[object] | None = None
     reasons: tuple[str, ...] = ()
+    whole: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def and_(self, other: Restriction) -> Restriction:
         cover = self.cover if other.cover is None else other.cover
@@ -45,7 +49,8 @@ class Restriction:
         ids = self.ids if other.ids is None else other.ids
         if self.ids is not None and other.ids is not None:
             ids = self.ids & other.ids
-        return Restriction(cover, ids, _joined(self.reasons, other.reasons))
+        both = {name: self.whole[name] & other.whole[name] for name in self.whole.keys() & other.whole.keys()}
+        return Restriction(cover, ids, _joined(self.reasons, other.reasons), {**self.whole, **other.whole, **both})
 
     def or_(self, other: Restriction) -> Restriction | None:
         """What holds for rows of which either is true; None where that is nothing."""
@@ -54,9 +59,10 @@ class Restriction:
             cover = unite(self.cover, other.cover)
         if self.ids is not None and other.ids is not None:
             ids = self.ids | other.ids
-        if cover is None and ids is None:
+        whole = {name: self.whole[name] | other.whole[name] for name in self.whole.keys() & other.whole.keys()}
+        if cover is None and ids is None and not whole:
             return None
-        return Restriction(cover, ids, _joined(self.reasons, other.reasons))
+        return Restriction(cover, ids, _joined(self.reasons, other.reasons), whole)
 
 
 def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
@@ -168,9 +174,15 @@ class Restrictor:
         if not isinstance(node, exp.Column) or node.table not in tables or None in known or len(known) > MOST_IDS:
             return {}
         ids = frozenset(v for v in known if v is not None)
-        return {
+        found = {
             use.alias: Restriction(ids=ids, reasons=(describe_ids(len(ids)),)) for use in self.id_uses(node, tables)
         }
+        numbers = frozenset(i for i in ids if isinstance(i, int))
+        if len(numbers) == len(ids):
+            for use, column in self._origins.trace(node.table, node.name):
+                if use.alias not in found and _holds_whole_numbers(use, column):
+                    found[use.alias] = Restriction(whole={column: numbers})
+        return found
 
     def id_uses(self, node: exp.Expr, tables: frozenset[str]) -> list[TableUse]:
         """Published tables whose id, for which they have an index, the column *node* is."""
@@ -182,6 +194,11 @@ class Restrictor:
 
 def has_id_index(use: TableUse) -> bool:
     return isinstance(use.entry.storage, HatsStorage) and bool(use.entry.storage.id_index_files)
+
+
+def _holds_whole_numbers(use: TableUse, name: str) -> bool:
+    column = use.entry.table.find(name, delimited=True)
+    return isinstance(use.entry.storage, HatsStorage) and column is not None and column.type.is_integer
 
 
 def is_sorted_position(use: TableUse, ra: str, dec: str) -> bool:
