@@ -147,8 +147,9 @@ def test_accounts_can_be_made_before_identity_is_on(idac: Run, tmp_path: Path) -
     )
 
 
-def test_a_table_that_needs_a_right_is_not_opened_to_the_public(idac: Run, tmp_path: Path) -> None:
-    (tmp_path / "dac.yaml").write_text(CONFIG + "catalogs:\n  read: {dp1: [public]}\n")
+@pytest.mark.parametrize("written", ["dp1", "DP1"])
+def test_a_table_that_needs_a_right_is_not_opened_to_the_public(idac: Run, tmp_path: Path, written: str) -> None:
+    (tmp_path / "dac.yaml").write_text(CONFIG + f"catalogs:\n  read: {{{written}: [public]}}\n")
     refused = idac("config", "check")
     assert refused.code == 3
     assert "not open dp1 to the public, which needs the data right dp1" in refused.err

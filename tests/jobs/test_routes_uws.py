@@ -18,6 +18,7 @@ from starlette.requests import Request
 from idac.core.database import open_database
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.store import FolderStore
+from idac.jobs.model import NewJob
 from idac.jobs.routes_uws import UwsRoutes
 from idac.jobs.service import JobService
 from idac.jobs.settings import JobsSettings
@@ -239,6 +240,13 @@ def test_parameters_can_be_added_until_the_job_is_queued(served: Served) -> None
     served.kind.go.set()
     finished(url)
     assert http.get(f"{url}/results/result").text == "0\n1\n"
+
+
+def test_a_default_above_the_longest_is_cut_to_it(jobs: JobStore, results: FolderStore) -> None:
+    settings = JobsSettings(retention_s=7200, max_retention_s=3600, max_execution_duration_s=60)
+    job = JobService(jobs, results, settings).create(NewJob("count", ANN, ()), job_id="a", run=False)
+    assert job.execution_duration_s == 60
+    assert (job.destruction - job.created).total_seconds() == pytest.approx(3600, abs=60)
 
 
 def test_an_aborted_job_stays_and_a_deleted_one_goes(served: Served) -> None:

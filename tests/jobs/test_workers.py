@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from idac.jobs.service import JobService
 from idac.jobs.settings import JobsSettings
 from idac.jobs.store import JobStore
 from idac.jobs.sweeper import Sweeper
-from idac.jobs.workers import RunContext, Workers
+from idac.jobs.workers import Produced, RunContext, Workers
 from services.counting_jobs import ANN, Counting, new
 from services.waiting import until
 
@@ -247,3 +248,47 @@ def test_the_sweeper_keeps_descriptions_where_the_centre_wants_them(
     assert job is not None
     assert (job.phase, job.results) == (Phase.ARCHIVED, ())
     assert list(results.list("jobs")) == []
+
+
+class Winding:
+    """The first attempt goes on until the test lets it, whatever it is told; the second until it is stopped."""
+
+    name = "count"
+
+    def __init__(self) -> None:
+        self.let_go, self.second_runs, self.second_stopped = threading.Event(), threading.Event(), threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def run(self, job: Job, context: RunContext) -> Produced:
+        self.threads.append(threading.current_thread())
+        if len(self.threads) == 1:
+            assert self.let_go.wait(60)
+        else:
+            context.on_cancel(self.second_stopped.set)
+            self.second_runs.set()
+            assert self.second_stopped.wait(60)
+        raise Cancelled("The query was stopped.")
+
+
+def test_a_job_that_is_run_again_here_is_watched_after_the_first_attempt_has_ended(
+    jobs: JobStore, results: FolderStore
+) -> None:
+    kind = Winding()
+    workers = Workers(jobs, results, {"count": kind}, SETTINGS)
+    workers.start()
+    try:
+        service = JobService(jobs, results, SETTINGS, workers.wake)
+        service.create(new(), job_id="a", run=True)
+        until(lambda: len(kind.threads) == 1)
+        (held,) = workers._runs.values()
+        # As where this process was asleep for longer than its lease.
+        jobs.give_back(held.claim)
+        workers.wake()
+        assert kind.second_runs.wait(60)
+        kind.let_go.set()
+        kind.threads[0].join(60)
+        service.abort(jobs.get("a"))  # type: ignore[arg-type]
+        assert kind.second_stopped.wait(60)
+    finally:
+        kind.let_go.set()
+        workers.stop()

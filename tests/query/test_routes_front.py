@@ -50,6 +50,16 @@ def test_it_names_the_address_of_tap_and_every_table(url: str) -> None:
     assert links[-1] == "/api/tap/tables/demo.%222%20visits%22"
 
 
+def test_it_says_who_answers_for_the_centre(tmp_path: Path) -> None:
+    web = WebContext(ServerSettings(), tmp_path)
+    routes = FrontRoutes(build_archive(tmp_path, {}), web, title="Stars", run_by=("Stars & Co", "a@b.org")).routes()
+    with serving(build_app(routes)) as url:
+        footer = fromstring(http.get(url).content).find(f".//{XHTML}footer")
+    assert footer is not None
+    assert "".join(footer.itertext()) == "Stars & Co · Questions: a@b.org"
+    assert [a.get("href") for a in footer.iter(f"{XHTML}a")] == ["mailto:a@b.org"]
+
+
 def test_a_centre_without_tables_says_so(tmp_path: Path) -> None:
     with serving(app(build_archive(tmp_path, {}), tmp_path)) as url:
         assert "<p>None is published yet.</p>" in http.get(url).text

@@ -161,6 +161,30 @@ def test_a_table_sent_with_a_job_stays_with_it(centre: Centre) -> None:
     assert [p for p in centre.results.root.rglob("*") if p.is_file()] == []
 
 
+def test_a_table_that_was_sent_gives_way_to_one_that_is_sent_later(centre: Centre, engine: ScriptedEngine) -> None:
+    data = {"LANG": "ADQL", "QUERY": "SELECT x FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:f", "FORMAT": "csv"}
+    job = http.post(f"{centre.tap}/async", data=data, files={"f": ("mine.csv", b"x\n5\n6\n")}).headers["location"]
+    again = http.post(f"{job}/parameters", data={"UPLOAD": "mine,param:g"}, files={"g": ("mine.csv", b"x\n7\n")})
+    assert again.status_code == 303
+    http.post(f"{job}/phase", data={"PHASE": "RUN"})
+    until(lambda: http.get(f"{job}/phase").text == "COMPLETED")
+    assert [use.entry.storage.rows for use in engine.seen.queries[0].tables] == [1]
+    kept = sorted(centre.results.root.rglob("*.parquet"))
+    late = http.post(f"{job}/parameters", data={"UPLOAD": "mine,param:g"}, files={"g": ("mine.csv", b"x\n8\n")})
+    assert late.status_code == 409
+    assert sorted(centre.results.root.rglob("*.parquet")) == kept
+
+
+def test_a_table_that_was_sent_gives_way_to_an_address(centre: Centre, engine: ScriptedEngine) -> None:
+    data = {"LANG": "ADQL", "QUERY": "SELECT x FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:f"}
+    job = http.post(f"{centre.tap}/async", data=data, files={"f": ("mine.csv", b"x\n5\n")}).headers["location"]
+    http.post(f"{job}/parameters", data={"UPLOAD": "mine,http://127.0.0.1:9/t.csv"})
+    http.post(f"{job}/phase", data={"PHASE": "RUN"})
+    until(lambda: http.get(f"{job}/phase").text == "ERROR")
+    assert error_of(http.get(f"{job}/error")).startswith("The upload could not be fetched. Given: http://127.0.0.1:9")
+    assert engine.seen.queries == []
+
+
 def test_a_bad_upload_makes_no_job_and_leaves_nothing(centre: Centre) -> None:
     data = {"LANG": "ADQL", "QUERY": "SELECT 1", "UPLOAD": "mine,param:f"}
     created = http.post(f"{centre.tap}/async", data=data, files={"f": ("mine.zip", b"PK\x03\x04")})
@@ -243,6 +267,9 @@ def test_the_table_set_may_be_narrowed_to_some_tables(centre: Centre) -> None:
 def test_an_unchanged_table_set_is_not_sent_again(centre: Centre) -> None:
     first = http.get(f"{centre.tap}/tables")
     assert first.headers["content-encoding"] == "gzip"
+    plain = http.get(f"{centre.tap}/tables", headers={"accept-encoding": "gzip;q=0, identity"})
+    assert "content-encoding" not in plain.headers
+    assert (plain.content, plain.headers["etag"] != first.headers["etag"]) == (first.content, True)
     again = http.get(f"{centre.tap}/tables", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 

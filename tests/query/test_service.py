@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from astropy.io.votable import parse
 
 from archive_fixture import build_archive
+from idac import __version__
 from idac.core.errors import AccessDenied, BadQuery, ResourceExhausted
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
@@ -18,6 +21,7 @@ from idac.query.service import QueryRequest, QueryService, RunningQuery
 from idac.query.settings import QuerySettings
 from idac.tables.formats import find_format
 from idac.tables.model import Column
+from idac.wiring.settings import CentreSettings
 from services.scripted_engine import Script, ScriptedEngine
 
 RIGHTS = RightsPolicy({"demo.secret": ReadRule.of(["survey"])}, ReadRule.of([PUBLIC]))
@@ -116,6 +120,16 @@ def test_an_error_after_the_first_rows_is_marked_in_an_answer_and_raised_in_a_jo
     )
     with pytest.raises(ResourceExhausted):
         run(service, request(form="votable/td"))
+
+
+def test_every_result_tells_whose_data_it_is(archive: object) -> None:
+    centre = CentreSettings(publisher="Institute of Stars", contact_email="dac@example.org")
+    compiler = QueryCompiler(RIGHTS)
+    service = QueryService(archive, ScriptedEngine(), compiler.compile, SETTINGS, origin=centre.origin())  # type: ignore[arg-type]
+    infos = {info.name: info.value for info in parse(BytesIO(run(service, request(form="votable")))).resources[0].infos}
+    assert infos["publisher"] == "Institute of Stars"
+    assert infos["contact"] == "dac@example.org"
+    assert infos["server_software"] == f"idac {__version__}"
 
 
 def test_the_fair_queue_counts_the_owner_it_is_told(service: QueryService, engine: ScriptedEngine) -> None:

@@ -118,7 +118,7 @@ def local_service(loaded: Loaded[DacSettings]) -> Iterator[QueryService]:
         engine = open_engine(loaded, scratch.path)
         try:
             compiler = QueryCompiler(settings.catalogs.rights())
-            yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query)
+            yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query, origin=settings.centre.origin())
         finally:
             engine.close()
 

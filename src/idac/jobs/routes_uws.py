@@ -146,7 +146,7 @@ class UwsRoutes:
         if rest.pairs:
             self._service.check_pending(job)
             files = await self._in_thread(lambda: self._kind.take_files(job.id, rest))
-            await self._in_thread(lambda: self._service.edit(job, rest.pairs, files))
+            await self._in_thread(lambda: self._edit(job, rest, files))
         await self._in_thread(lambda: limits.apply(self._service, job))
         if phase == "RUN":
             await self._in_thread(lambda: self._service.run(job))
@@ -157,6 +157,14 @@ class UwsRoutes:
                 "The request changes nothing.",
                 allowed="PHASE=RUN|ABORT, ACTION=DELETE, DESTRUCTION, EXECUTIONDURATION, or parameters of the job",
             )
+
+    def _edit(self, job: Job, rest: Parameters, files: tuple[StoredFile, ...]) -> None:
+        try:
+            self._service.edit(job, rest.pairs, files)
+        except BaseException:
+            for file in files:
+                self._service.results.delete(file.key)
+            raise
 
     async def delete(self, request: Request) -> Response:
         job = await self._job(request)

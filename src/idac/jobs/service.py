@@ -43,8 +43,8 @@ class JobService:
         job = self._jobs.add(
             job_id,
             new,
-            destruction=self._jobs.now() + timedelta(seconds=self.settings.retention_s),
-            execution_duration_s=min(self.settings.execution_duration_s, self.settings.max_execution_duration_s),
+            destruction=self._jobs.now() + timedelta(seconds=self.settings.first_retention_s),
+            execution_duration_s=self.settings.first_execution_duration_s,
             phase=Phase.QUEUED if run else Phase.PENDING,
         )
         if run:

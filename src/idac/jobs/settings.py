@@ -61,3 +61,13 @@ class JobsSettings(Section):
 
     signed_link_s: Annotated[int, Field(ge=30)] = 3600
     """Seconds for which such a link works."""
+
+    @property
+    def first_retention_s(self) -> int:
+        """What a new job gets: the default, within the longest."""
+        return min(self.retention_s, self.max_retention_s)
+
+    @property
+    def first_execution_duration_s(self) -> int:
+        """What a new job gets: the default, within the longest."""
+        return min(self.execution_duration_s, self.max_execution_duration_s)

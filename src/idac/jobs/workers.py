@@ -226,9 +226,10 @@ class Workers:
             self._end_badly(run, error)
         finally:
             with self._lock:
-                self._runs.pop(run.job.id, None)
-                self._threads.pop(run.job.id, None)
-            self._reported.pop(run.job.id, None)
+                # After a lost lease this process may run the job again already.
+                if self._runs.get(run.job.id) is run:
+                    del self._runs[run.job.id], self._threads[run.job.id]
+                    self._reported.pop(run.job.id, None)
             self._wake.set()
             self._changed()
 

@@ -80,8 +80,8 @@ def _details(query: QuerySettings, jobs: JobsSettings, server: ServerSettings) -
         yield _output_format(output)
     for method in ("inline", "http", "https") if query.uploads.max_tables else ():
         yield element("uploadMethod", ivo_id=f"ivo://ivoa.net/std/TAPRegExt#upload-{method}")
-    yield _limit("retentionPeriod", jobs.retention_s, jobs.max_retention_s)
-    yield _limit("executionDuration", jobs.execution_duration_s, jobs.max_execution_duration_s)
+    yield _limit("retentionPeriod", jobs.first_retention_s, jobs.max_retention_s)
+    yield _limit("executionDuration", jobs.first_execution_duration_s, jobs.max_execution_duration_s)
     yield _limit("outputLimit", min(query.default_max_rows, query.max_rows), query.max_rows, unit="row")
     yield _limit("uploadLimit", server.max_upload_bytes, server.max_upload_bytes, unit="byte")
 

@@ -20,12 +20,15 @@ from idac.web.routes import Policy, PolicyRoute
 
 
 class FrontRoutes:
-    """The page at the root of the centre."""
+    """The page at the root of the centre. *run_by* is who answers for it and an address for questions, or empty."""
 
-    def __init__(self, archive: SnapshotSource, web: WebContext, *, title: str) -> None:
+    def __init__(
+        self, archive: SnapshotSource, web: WebContext, *, title: str, run_by: tuple[str, str] = ("", "")
+    ) -> None:
         self._archive = archive
         self._web = web
         self._title = title
+        self._run_by = run_by
 
     def routes(self) -> list[PolicyRoute]:
         return [PolicyRoute("/", self.front, methods=["GET"], policy=Policy("open", "text"))]
@@ -34,6 +37,7 @@ class FrontRoutes:
         snapshot = await self._web.in_thread(self._archive.snapshot)
         body = _access(self._web.urls.of(request, routes_tap.PATH))
         body += _tables(snapshot, self._web.urls.of(request, routes_cone.PATH))
+        body += _people(*self._run_by)
         return xhtml_page(self._title, body).response(request)
 
 
@@ -58,6 +62,13 @@ def _tables(snapshot: CatalogSnapshot, cones: str) -> str:
         "<h2>Tables</h2>\n<table><thead><tr><th>Table</th><th>What it holds</th><th>Rows</th><th>Columns</th></tr>"
         f"</thead><tbody>\n{rows}</tbody></table>\n"
     )
+
+
+def _people(publisher: str, contact: str) -> str:
+    address = f'<a href="mailto:{html.escape(quote(contact, safe="@"))}">{html.escape(contact)}</a>' if contact else ""
+    lines = [html.escape(publisher), f"Questions: {address}" if address else ""]
+    shown = " · ".join(line for line in lines if line)
+    return f"<footer><p>{shown}</p></footer>\n" if shown else ""
 
 
 def _published(snapshot: CatalogSnapshot) -> Iterator[tuple[Table, int]]:

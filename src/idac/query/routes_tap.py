@@ -60,8 +60,7 @@ class TapRoutes:
         self._title = title
         self._written = written
         self._up_since = datetime.now(UTC)
-        self._documents: dict[str, Document] = {}
-        self._generation = ""
+        self._documents: tuple[str, dict[str, Document]] = ("", {})
 
     def routes(self) -> list[PolicyRoute]:
         """Every address of the service; who may read what is decided by table, when the query is checked."""
@@ -129,7 +128,7 @@ class TapRoutes:
         return start_stream(running)
 
     async def tables(self, request: Request) -> Response:
-        """VOSI tables; ``detail=min`` leaves the columns out, anything else tells all (VOSI 1.1 section 2.5).
+        """VOSI tables; ``detail=min`` leaves the columns out (VOSI 1.1 section 2.5).
 
         ``tables=a.b,a.c`` is no standard: astroquery's ``load_table`` asks so, and takes the first table it gets.
         """
@@ -197,9 +196,11 @@ class TapRoutes:
 
     def _document(self, name: str, generation: str, make: Callable[[], Document]) -> Document:
         """A page of the present generation, made once: a table set of thousands of columns costs seconds to build."""
-        if generation != self._generation:
-            self._documents, self._generation = {}, generation
-        documents = self._documents
+        # One attribute, read once: a thread that still serves the generation before keeps its pages to itself.
+        known, documents = self._documents
+        if known != generation:
+            documents = {}
+            self._documents = (generation, documents)
         if name not in documents:
             documents[name] = make()
         return documents[name]

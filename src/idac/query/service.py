@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -132,7 +132,8 @@ def _nothing() -> None:
 class QueryService:
     """Answers queries of anyone over what is published. Thread-safe.
 
-    *spool* is a scratch folder for formats that must know all rows before they write the first.
+    *spool* is a scratch folder for formats that must know all rows before they write the first. *origin* is told with
+    every result: INFO elements of whose data it is.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class QueryService:
         settings: QuerySettings,
         spool: Path | None = None,
         watch: CallerWatch | None = None,
+        origin: tuple[tuple[str, str, str], ...] = (),
     ) -> None:
         self.archive = archive
         self.engine = engine
@@ -150,6 +152,7 @@ class QueryService:
         self._compile = compile_query
         self._spool = spool
         self._watch = watch
+        self._origin = origin
 
     def compile(
         self, adql: str, principal: Principal, uploads: Mapping[str, TableEntry] | None = None
@@ -190,6 +193,7 @@ class QueryService:
             if self._watch is not None:
                 # Whether the caller may still have these rows is asked as it was at first: by resolving every name.
                 unwatch = self._watch.add(principal, lambda now: self._compile(request.adql, snapshot, now), end)
+            request = replace(request, infos=(*request.infos, *self._origin))
             columns = tuple(map(request.relabel, resolved.columns)) if request.relabel else resolved.columns
             limits = self.limits(request.max_rows, request.timeout_s)
             if limits.max_rows == 0:

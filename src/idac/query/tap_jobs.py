@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from contextlib import ExitStack
 
@@ -35,9 +36,10 @@ class TapJobs:
         inline = [spec for spec in specs if spec.inline is not None]
         for spec in inline:
             find_file(spec, parameters.files)
+        # Keys of their own: a change that comes too late must not touch what a running job reads.
+        folder = f"jobs/{job_id}/uploads/{secrets.token_hex(8)}"
         return tuple(
-            self._uploads.put(spec, parameters.files, f"jobs/{job_id}/uploads/{spec.name}.parquet", self._results)
-            for spec in inline
+            self._uploads.put(spec, parameters.files, f"{folder}/{spec.name}.parquet", self._results) for spec in inline
         )
 
     def run(self, job: Job, context: RunContext) -> Produced:
@@ -69,7 +71,9 @@ class TapJobs:
             return {}
         folder = self._uploads.new_folder()
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-        stored = {file.name: file for file in job.files}
+        # A file whose name was later given to an address is not asked for any more.
+        inline = {spec.name for spec in request.uploads if spec.inline is not None}
+        stored = {file.name: file for file in job.files if file.name in inline}
         by_address = [spec for spec in request.uploads if spec.name not in stored]
         tables = self._uploads.stage(by_address, {}, folder, lambda: context.cancelled)
         for name, file in stored.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,14 +48,25 @@ class Document:
 
     def response(self, request: Request) -> Response:
         """The answer, compressed where the client takes it; 304 where it has this very document."""
-        headers = {"etag": self.etag, "vary": "Accept-Encoding", "cache-control": "no-cache"}
-        if self.etag in request.headers.get("if-none-match", ""):
+        packed = len(self.body) >= _COMPRESS_FROM and _takes_gzip(request.headers.get("accept-encoding", ""))
+        # Other bytes are another entity: a strong tag may not be shared.
+        etag = f'{self.etag[:-1]}-gzip"' if packed else self.etag
+        headers = {"etag": etag, "vary": "Accept-Encoding", "cache-control": "no-cache"}
+        if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        body = self.body
-        if len(body) >= _COMPRESS_FROM and "gzip" in request.headers.get("accept-encoding", ""):
-            body = self.gzipped
+        if packed:
             headers["content-encoding"] = "gzip"
+        body = self.gzipped if packed else self.body
         return Response(body, headers=headers, media_type=self.media_type)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip without refusing it by ``q=0``."""
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() == "gzip":
+            return not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

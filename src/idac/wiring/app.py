@@ -92,7 +92,9 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     identity = open_identity(settings, database, web)
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
-    queries = QueryService(archive, kept.engine, compiler.compile, settings.query, watch=watch)
+    queries = QueryService(
+        archive, kept.engine, compiler.compile, settings.query, scratch, watch, settings.centre.origin()
+    )
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
     jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web, identity)
     routes = _routes(settings, kept, queries, uploads, jobs, web)
@@ -132,7 +134,12 @@ def _routes(
     service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake)
     uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web, scope="read:tap")
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
-    front = FrontRoutes(kept.archive, web, title=settings.centre.title)
+    front = FrontRoutes(
+        kept.archive,
+        web,
+        title=settings.centre.title,
+        run_by=(settings.centre.publisher, settings.centre.contact_email),
+    )
     return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 
 

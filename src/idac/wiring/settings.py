@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from idac import __version__
 from idac.catalogs.settings import CatalogsSettings
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.core.secrets import SecretRef, SecretsSettings
@@ -30,13 +31,16 @@ class CentreSettings(Section):
     """Name for people."""
 
     publisher: str = ""
-    """Institute that answers for the data."""
+    """Institute that answers for the data. Told with every result."""
 
     contact_email: str = ""
-    """Address for questions. Shown to everyone."""
+    """Address for questions. Shown to everyone, and told with every result."""
 
-    authority: str = "org.example.dac"
-    """IVOA authority identifier, as registered; the default is for centres that are in no registry."""
+    def origin(self) -> tuple[tuple[str, str, str], ...]:
+        """INFO elements of a result, named as IVOA's note on the origin of data has them (DataOrigin 1.1)."""
+        known = (("publisher", self.publisher), ("contact", self.contact_email))
+        told = [(name, value, "") for name, value in known if value]
+        return (*told, ("server_software", f"idac {__version__}", ""))
 
 
 class ArchiveSettings(Section):
@@ -84,9 +88,10 @@ class DacSettings(Section):
 
     @model_validator(mode="after")
     def _rights_are_not_public(self) -> DacSettings:
+        public = {table.lower() for table, groups in self.catalogs.read.items() if PUBLIC in groups}
         for name, right in self.identity.rights.items():
             for table in right.tables:
-                if PUBLIC in self.catalogs.read.get(table, ()):
+                if table.lower() in public:
                     raise ValueError(f"must not open {table} to the public, which needs the data right {name}")
         return self
 

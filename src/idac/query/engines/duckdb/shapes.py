@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlglot import exp
 
-from idac.core.errors import BadQuery
 from idac.query.adql import geometry as g
-from idac.query.engines.duckdb.text import list_of, literal, number, quoted
+from idac.query.engines.duckdb.text import list_of, literal, number
 from idac.query.plan import predicates as p
 from idac.query.plan.constants import constant_number, constant_region
 from idac.sky.regions import Circle, Polygon, Region
@@ -263,7 +262,3 @@ def _inside_edges(point: tuple[str, str], edges: Sequence[Sequence[float]]) -> s
         # The upper bound refuses NaN, which DuckDB takes for larger than every number.
         tests.append(f"{total} BETWEEN {number(-_EPSILON)} AND 2e0")
     return f"({' AND '.join(tests)})"
-
-
-def unknown_geometry(node: exp.Expr) -> BadQuery:
-    return BadQuery("This geometry can't be worked out.", value=quoted(node.key))
