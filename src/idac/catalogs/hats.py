@@ -127,6 +127,8 @@ def write_catalog(
         chunks = runs.iter_sorted(pixel.low, pixel.high, chunk_rows)
         groups = _write_pixel(path, chunks, out, options, expected, margin)
         _verify_pixel(path, pixel, groups)
+        # Each thread has a heap of its own, which keeps what it freed until it is told otherwise.
+        pa.default_memory_pool().release_unused()
         report(expected)
         return describe_file(root, path, "data", expected), groups
 

@@ -220,6 +220,7 @@ class Ingest:
         try:
             read = self._read(batches, runs, rejects, digest, total)
             runs.finish()
+            pa.default_memory_pool().release_unused()
             rejects.finish()
             self._table = self._texts.widened(self._table)
             if not runs.rows:
