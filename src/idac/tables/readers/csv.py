@@ -200,11 +200,13 @@ class CsvSource(TableSource):
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
         tables = self._tables(chosen, schema) if self._threads > 1 else self._tables_singly(chosen, schema)
         parts: list[pa.Table] = []
+        rows = size = 0
         for table in tables:
             parts.append(table)
-            if sum(p.num_rows for p in parts) >= batch_rows or sum(p.nbytes for p in parts) >= _BATCH_BYTES:
+            rows, size = rows + table.num_rows, size + table.nbytes
+            if rows >= batch_rows or size >= _BATCH_BYTES:
                 yield from _joined(parts, batch_rows)
-                parts = []
+                parts, rows, size = [], 0, 0
         if parts:
             yield from _joined(parts, batch_rows)
 
