@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from idac.tables.formats import FORMATS
 from idac.tables.model import INT, STRING, UNICODE, Column, DataType
 from idac.tables.readers import open_table
 from idac.tables.writers.info import ResultInfo
+from idac.tables.writers.text import float_texts
 from result_oracles import alike, expected, stilts_rows
 from result_samples import (
     EVERY_KIND,
@@ -236,3 +238,28 @@ def test_csv_of_a_result_can_be_published_again_without_its_metadata() -> None:
         assert [c.name for c in table.columns] == [c.name for c, _ in sample]
         (batch,) = table.iter_batches()
     assert batch.column("id").to_pylist() == [2**53 + 1, -(2**63) + 1, 2**63 - 1, None]
+
+
+@pytest.mark.parametrize(("floats", "whole"), [(np.float32, np.int32), (np.float64, np.int64)])
+def test_every_float_reads_back_as_the_same_bits_in_no_more_digits_than_it_takes(floats: type, whole: type) -> None:
+    rng = np.random.default_rng(3)
+    limits = np.iinfo(whole)
+    bits = rng.integers(limits.min, limits.max, 200_000, dtype=whole).view(floats)
+    plain = np.concatenate(
+        [rng.normal(0, 100, 5_000), rng.integers(-1_000, 1_000, 500), [0.0, -0.0, 2.0**53, 1e16, 1e-7]]
+    )
+    values = np.concatenate([bits[np.isfinite(bits)], plain.astype(floats)])
+    texts = float_texts(pa.array(values))
+    texts.validate(full=True)
+    assert np.array_equal(np.array(texts.to_pylist()).astype(floats).view(whole), values.view(whole))
+    digits = [text.partition("e")[0].replace(".", "").strip("-0") for text in texts.to_pylist()]
+    fewest = [np.format_float_scientific(v).partition("e")[0].replace(".", "").strip("-0") for v in values[-6_000:]]
+    assert list(map(len, digits[-6_000:])) == list(map(len, fewest))
+    assert not [text for text in texts.to_pylist() if text.endswith(".0")]
+
+
+def test_texts_of_floats_keep_null_in_slices_and_nothing_of_their_neighbours() -> None:
+    values = pa.array([1.5, None, 2.0, None, -100.0, 1e300])
+    assert float_texts(values).to_pylist() == ["1.5", None, "2", None, "-100", "1e+300"]
+    assert float_texts(values[1:5]).to_pylist() == [None, "2", None, "-100"]
+    assert float_texts(values[:0]).to_pylist() == []

@@ -14,7 +14,7 @@ from idac.tables.writers.batches import Rows, iter_pieces
 from idac.tables.writers.info import ResultInfo
 from idac.tables.writers.packing import json_arrays, json_strings, list_counts, texts
 from idac.tables.writers.parallel import map_ordered
-from idac.tables.writers.text import byte_lists, rows, scalars
+from idac.tables.writers.text import byte_lists, float_texts, rows, scalars
 
 
 def write_json(
@@ -82,7 +82,7 @@ def _array(array: pa.Array) -> pa.Array:
 def _numbers(array: pa.Array) -> pa.Array:
     if not pa.types.is_floating(array.type):
         return scalars(array)
-    text = array.cast(pa.large_string())
+    text = float_texts(array)
     finite = pc.is_finite(array)
     if pc.all(finite).as_py() is not False:
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +14,8 @@ from idac.tables.writers.packing import INTEGER_NULLS, leaves, list_counts, null
 
 _EMPTY = pa.scalar("", pa.large_string())
 _SPACE = pa.scalar(" ", pa.large_string())
+_COMMA, _POINT, _ZERO = b",.0"
+_NUMPY = {pa.float32(): np.float32, pa.float64(): np.float64}
 
 
 def cells(column: Column, array: pa.Array) -> pa.Array:
@@ -33,8 +36,38 @@ def scalars(array: pa.Array) -> pa.Array:
     """Numbers and booleans as text."""
     if pa.types.is_boolean(array.type):
         return pc.if_else(array, pa.scalar("true", pa.large_string()), pa.scalar("false", pa.large_string()))
-    text = array.cast(pa.large_string())
-    return _named_infinities(array, text) if pa.types.is_floating(array.type) else text
+    return _named_infinities(array, float_texts(array)) if pa.types.is_floating(array.type) else _cast(array)
+
+
+def _cast(array: pa.Array) -> pa.Array:
+    return array.cast(pa.large_string())
+
+
+def float_texts(array: pa.Array) -> pa.Array:
+    """Floats and doubles as the shortest texts that read back as they are; NULL stays, and what is not finite is left
+    to the caller.
+
+    orjson writes a number in a third of the time that Arrow does, what is done to take its list apart included.
+    """
+    if len(array) == 0 or array.type not in _NUMPY:
+        return _cast(array)
+    values = np.frombuffer(array.buffers()[1], dtype=_NUMPY[array.type])[array.offset : array.offset + len(array)]
+    listed = np.frombuffer(bytearray(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
+    listed[-1] = _COMMA
+    ends = np.flatnonzero(listed == _COMMA)
+    lengths = np.diff(ends, prepend=0) - 1
+    # The decimal of a whole number goes with the commas.
+    whole = np.flatnonzero(np.rint(values) == values)
+    whole = whole[(listed[ends[whole] - 1] == _ZERO) & (listed[ends[whole] - 2] == _POINT)]
+    lengths[whole] -= 2
+    listed[ends[whole] - 1] = listed[ends[whole] - 2] = _COMMA
+    offsets = np.zeros(len(array) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    text = listed[1:].tobytes().replace(b",", b"")
+    # Where the values have NULLs, the bits that say so are the text's too.
+    valid = array.is_valid().buffers()[1] if array.null_count else None
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.large_string(), len(array), buffers)
 
 
 def _named_infinities(array: pa.Array, text: pa.Array) -> pa.Array:
