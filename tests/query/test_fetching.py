@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ import pytest
 from idac.core.errors import BadData, BadParameter, Cancelled, TooLarge
 from idac.query.fetching import Address, UriFetcher, is_public
 from idac.query.settings import UploadSettings
+from idac.tables.readers import open_table
 
 LOCAL = ipaddress.ip_address("127.0.0.1")
 
@@ -22,6 +25,16 @@ class _Site(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         type(self).seen.append((self.path, self.headers["Host"]))
+        if self.path.startswith("/packed/"):
+            self.send_response(200)
+            self.send_header("Content-Encoding", self.path.removeprefix("/packed/"))
+            self.end_headers()
+            self.wfile.write(gzip.compress(b"ra,dec\n1,2\n"))
+            return
+        if self.path.startswith("/status/"):
+            self.send_response(int(self.path.removeprefix("/status/")))
+            self.end_headers()
+            return
         if self.path.startswith("/to/"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/to/"))
@@ -178,3 +191,147 @@ def test_a_stopped_query_stops_fetching(site: tuple[int, list[tuple[str, str]]],
     fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
     with pytest.raises(Cancelled):
         fetcher.fetch(f"http://127.0.0.1:{port}/t", tmp_path / "t", lambda: True)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://[::1/x", "http://[zz]/x", "http://\x00/x", "http://a.test/\x01", "http://127.0.0.1:99999999/x"),
+        *("http://127.0.0.1:x/", "https://[v1.x]/", "http://]/", "http://a\u2100.test/"),
+    ],
+)
+def test_what_is_no_address_is_told_as_such(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(BadParameter) as caught:
+        UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",))).fetch(uri, tmp_path / "t")
+    assert caught.value.text == (
+        f"The upload's address can't be read. Given: {uri}. Allowed: http:// and https:// addresses without "
+        "user name, or param: for a file in the request."
+    )
+
+
+def test_what_is_secret_in_an_address_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(BadParameter) as caught:
+        UriFetcher(UploadSettings()).fetch("http://me:word@[::1/x?token=secret", tmp_path / "t")
+    assert caught.value.value == "http://[::1/x"
+
+
+@pytest.mark.parametrize("status", [204, 300, 304])
+def test_an_answer_without_a_file_or_an_address_is_told(
+    site: tuple[int, list[tuple[str, str]]], tmp_path: Path, status: int
+) -> None:
+    port, _ = site
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
+    with pytest.raises(BadData) as caught:
+        fetcher.fetch(f"http://127.0.0.1:{port}/status/{status}", tmp_path / "t")
+    assert caught.value.value == f"http://127.0.0.1:{port}/status/{status}: HTTP status {status}"
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://[zz]/x", "mailto:x", "http://a:b/"])
+def test_a_redirect_to_what_is_no_address_is_told(
+    site: tuple[int, list[tuple[str, str]]], tmp_path: Path, location: str
+) -> None:
+    port, _ = site
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
+    with pytest.raises(BadData, match="no answer from this address"):
+        fetcher.fetch(f"http://127.0.0.1:{port}/to/{location}", tmp_path / "t")
+
+
+def test_a_file_that_is_sent_packed_is_kept_packed_for_its_reader(
+    site: tuple[int, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    port, _ = site
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
+    fetcher.fetch(f"http://127.0.0.1:{port}/packed/gzip", tmp_path / "t")
+    with open_table(tmp_path / "t") as table:
+        assert [column.name for column in table.columns] == ["ra", "dec"]
+    with pytest.raises(BadData) as caught:
+        fetcher.fetch(f"http://127.0.0.1:{port}/packed/br", tmp_path / "t")
+    assert caught.value.value == (
+        f"http://127.0.0.1:{port}/packed/br: the host sends it packed as br, which was not asked for"
+    )
+
+
+class SlowHost:
+    """A host that says *begin* and then a byte at a time without end, until whoever asked hangs up."""
+
+    def __init__(self, begin: bytes) -> None:
+        self.has_dripped, self.was_left, self._ends = threading.Event(), threading.Event(), threading.Event()
+        self._begin = begin
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self._door.settimeout(20)
+        self.port = self._door.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            caller, _ = self._door.accept()
+        except TimeoutError:
+            return
+        with caller:
+            caller.recv(65536)
+            try:
+                caller.sendall(self._begin)
+                while not self._ends.wait(0.01):
+                    caller.sendall(b"x")
+                    self.has_dripped.set()
+            except OSError:
+                self.was_left.set()
+
+    def close(self) -> None:
+        self._ends.set()
+        self._thread.join()
+        self._door.close()
+
+
+#: The headers, the file itself, and the first message of TLS: a handshake record of 16 kB.
+SLOW = {"http": b"HTTP/1.1 200 OK\r\nX-Long: ", "body": b"HTTP/1.1 200 OK\r\n\r\n", "https": b"\x16\x03\x03\x40\x00"}
+
+
+@pytest.fixture(params=SLOW)
+def slow(request: pytest.FixtureRequest) -> Iterator[tuple[SlowHost, str]]:
+    host = SlowHost(SLOW[request.param])
+    scheme = "https" if request.param == "https" else "http"
+    yield host, f"{scheme}://127.0.0.1:{host.port}/t.csv"
+    host.close()
+
+
+def test_a_host_that_drips_is_left_when_the_time_is_over(slow: tuple[SlowHost, str], tmp_path: Path) -> None:
+    host, uri = slow
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",), uri_timeout_s=0.5))
+    with pytest.raises(BadData) as caught:
+        fetcher.fetch(uri, tmp_path / "t")
+    assert caught.value.value == f"{uri}: not complete after 0.5 s"
+    assert host.was_left.wait(20)
+
+
+def test_a_host_that_drips_is_left_when_the_query_is_stopped(slow: tuple[SlowHost, str], tmp_path: Path) -> None:
+    host, uri = slow
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
+    with pytest.raises(Cancelled):
+        fetcher.fetch(uri, tmp_path / "t", host.has_dripped.is_set)
+    assert host.was_left.wait(20)
+
+
+def test_a_name_service_that_does_not_answer_holds_nobody(
+    site: tuple[int, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    port, seen = site
+    asked, answers, resolvers = threading.Event(), threading.Event(), []
+
+    def resolve(_host: str, _port: int) -> list[Address]:
+        resolvers.append(threading.current_thread())
+        asked.set()
+        answers.wait()
+        return [LOCAL]
+
+    settings = UploadSettings(allow_hosts=("127.0.0.1",), uri_timeout_s=0.2)
+    with pytest.raises(BadData, match=r"not complete after 0\.2 s"):
+        UriFetcher(settings, resolve).fetch(f"http://x.test:{port}/t", tmp_path / "t")
+    with pytest.raises(Cancelled):
+        UriFetcher(settings, resolve).fetch(f"http://x.test:{port}/t", tmp_path / "t", asked.is_set)
+    answers.set()
+    for thread in resolvers:
+        thread.join()
+    assert seen == []
+    assert not (tmp_path / "t").exists()

@@ -101,6 +101,8 @@ def test_the_answer_tells_its_query_and_run(centre: Centre) -> None:
         ({"UPLOAD": "t,param:x"}, "UPLOAD names a file that the request does not carry. Given: param:x."),
         ({"UPLOAD": "t,file:///etc/passwd"}, "The upload's address is of a kind that is not fetched."),
         ({"UPLOAD": "t,http://169.254.169.254/latest"}, "The upload's address is not a public one."),
+        ({"UPLOAD": "t,http://[::1/x"}, "The upload's address can't be read. Given: http://[::1/x."),
+        ({"UPLOAD": "t,http://\x00/x"}, "The upload's address can't be read. Given: http://"),
         ({"QUERY": "SELECT nope FROM demo.stars"}, "line 1, column 8: "),
         ({"QUERY": "DROP TABLE demo.stars"}, "line 1, column 1: "),
     ],
