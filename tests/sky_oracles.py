@@ -113,7 +113,7 @@ class Oracle:
         return Verdict(inside % 2 == 1, sharp)
 
     def box(self, ra: float, dec: float, width_deg: float, height_deg: float) -> Verdict:
-        low, high = max(-90.0, dec - height_deg / 2), min(90.0, dec + height_deg / 2)
+        low, high = dec - height_deg / 2, dec + height_deg / 2
         west, east = (ra - width_deg / 2) % 360, (ra + width_deg / 2) % 360
         return self.polygon([(west, low), (west, high), (east, high), (east, low)])
 

@@ -136,7 +136,7 @@ def test_rows_without_a_valid_position_are_counted_and_shown(tmp_path: Path) -> 
     assert refused(tmp_path, TableData(sky(ra, dec), SKY)) == (
         "7 rows have no valid position, so demo.stars was not published. Given: row 2: ra missing, dec 1; "
         "row 3: ra 30, dec 91; row 4: ra missing, dec 2; row 5: ra 400, dec 3; row 6: ra -361, dec 4. "
-        "Allowed: right ascensions from -360 to 360 and declinations from -90 to 90, in degrees. "
+        "Allowed: right ascensions from 0 (with --wrap-ra, -360) to 360, declinations from -90 to 90 degrees. "
         "Correct them, name the right columns with --ra and --dec, or add --rejects FILE to publish the other rows "
         "and keep these in a file."
     )
@@ -151,11 +151,12 @@ def test_rejected_rows_are_kept_in_a_file_where_one_is_named(tmp_path: Path) -> 
     assert pq.read_table(rejects).to_pylist() == [{"ra": None, "dec": 1.0}, {"ra": 30.0, "dec": 95.0}]
 
 
-def test_right_ascensions_are_kept_as_they_are_unless_wrapping_is_asked_for(tmp_path: Path) -> None:
+def test_right_ascensions_below_zero_are_refused_and_wrapped_on_request(tmp_path: Path) -> None:
     table = sky([-10.0, 360.0, -1e-300, 350.0], [0.0, 1.0, 2.0, 3.0])
-    archive = build_archive(tmp_path, {"demo.stars": TableData(table, SKY)})
-    assert sorted(rows_of(archive)["ra"].to_pylist()) == [-10.0, -1e-300, 350.0, 360.0]
-    publish(archive, "demo.stars", TableData(table, SKY, choices=IngestChoices(wrap_ra=True)), replacing=True)
+    assert refused(tmp_path, TableData(table, SKY)).startswith(
+        "2 rows have no valid position, so demo.stars was not published. Given: row 1: ra -10, dec 0; row 3: ra -1e-300"
+    )
+    archive = build_archive(tmp_path, {"demo.stars": TableData(table, SKY, choices=IngestChoices(wrap_ra=True))})
     assert sorted(rows_of(archive)["ra"].to_pylist()) == [0.0, 0.0, 350.0, 350.0]
 
 
@@ -197,6 +198,14 @@ def test_a_wrong_column_name_is_answered_with_the_nearest(tmp_path: Path) -> Non
     table = TableData(sky([1.0], [2.0]), SKY, choices=IngestChoices(ra="raa", dec="dec"))
     assert refused(tmp_path, table) == (
         "The table has no column for the right ascension of this name. Given: raa. Allowed: ra, dec. Did you mean ra?"
+    )
+
+
+def test_one_column_is_not_both_coordinates(tmp_path: Path) -> None:
+    table = TableData(sky([1.0], [2.0]), SKY, choices=IngestChoices(ra="ra", dec="RA"))
+    assert refused(tmp_path, table) == (
+        "The right ascension and the declination can't be one column. Given: ra. "
+        "Name one column with --ra and another with --dec."
     )
 
 

@@ -182,7 +182,7 @@ def test_positions_in_a_wrong_unit_or_off_the_sky_and_ids_that_repeat_are_refuse
     assert desk.refused(4, *ADD, "off.parquet", "--name", "demo.x") == (
         "2 rows have no valid position, so demo.x was not published. "
         "Given: row 2: ra 400, dec 1; row 3: ra missing, dec 2. "
-        "Allowed: right ascensions from -360 to 360 and declinations from -90 to 90, in degrees. "
+        "Allowed: right ascensions from 0 (with --wrap-ra, -360) to 360, declinations from -90 to 90 degrees. "
         "Correct them, name the right columns with --ra and --dec, "
         "or add --rejects FILE to publish the other rows and keep these in a file."
     )

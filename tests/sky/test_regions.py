@@ -205,6 +205,16 @@ def test_boxes_whose_sides_would_go_round_the_other_way_are_refused(width: float
     )
 
 
+@pytest.mark.parametrize(("dec", "low", "high"), [(90, "89", "91"), (-89.5, "-90.5", "-88.5")])
+def test_a_box_over_a_pole_is_refused(dec: float, low: str, high: str) -> None:
+    with pytest.raises(BadParameter) as refused:
+        box_polygon(0, dec, 2, 2)
+    assert str(refused.value) == (
+        f"A box can't reach over a pole. Given: declinations {low} to {high}. Allowed: -90 to 90 degrees. "
+        "Use CIRCLE there, or a condition on the declination, such as dec > 89."
+    )
+
+
 @given(ras, decs, st.floats(1, 89), st.integers(3, 40), seeds)
 @settings(deadline=None)
 def test_the_smallest_cap_is_no_larger_than_any_other(ra: float, dec: float, size: float, n: int, seed: int) -> None:

@@ -99,7 +99,7 @@ class Rejects:
                 f"{self.count:,} row{'s have' if self.count > 1 else ' has'} no valid position, "
                 f"so {self._table} was not published.",
                 value="; ".join(self._examples),
-                allowed="right ascensions from -360 to 360 and declinations from -90 to 90, in degrees",
+                allowed="right ascensions from 0 (with --wrap-ra, -360) to 360, declinations from -90 to 90 degrees",
                 next_step="Correct them, name the right columns with --ra and --dec, "
                 "or add --rejects FILE to publish the other rows and keep these in a file.",
             )
@@ -123,7 +123,7 @@ class PositionCheck:
             for name, how in zip(self._names, self._how, strict=True)
         )
         # Written so that NaN, which compares false with everything, is not valid.
-        valid = (ra >= -360.0) & (ra <= 360.0) & (np.abs(dec) <= 90.0)
+        valid = (ra >= (-360.0 if self._wrap else 0.0)) & (ra <= 360.0) & (np.abs(dec) <= 90.0)
         if not valid.all():
             bad = np.flatnonzero(~valid)
             words = (f"{self._names[0]} {_shown(ra[i])}, {self._names[1]} {_shown(dec[i])}" for i in bad)

@@ -80,7 +80,14 @@ def find_positions(columns: Sequence[Column], ra: str | None, dec: str | None) -
             next_step="Name both, --ra and --dec.",
         )
     if ra is not None and dec is not None:
-        return require_column(columns, ra, "right ascension"), require_column(columns, dec, "declination")
+        found = require_column(columns, ra, "right ascension"), require_column(columns, dec, "declination")
+        if found[0] is found[1]:
+            raise BadData(
+                "The right ascension and the declination can't be one column.",
+                value=found[0].name,
+                next_step="Name one column with --ra and another with --dec.",
+            )
+        return found
     return _by_ucd(columns) or _by_name(columns)
 
 

@@ -118,7 +118,8 @@ def local_service(loaded: Loaded[DacSettings]) -> Iterator[QueryService]:
         engine = open_engine(loaded, scratch.path)
         try:
             compiler = QueryCompiler(settings.catalogs.rights())
-            yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query, origin=settings.centre.origin())
+            origin = settings.centre.origin()
+            yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query, origin=origin)
         finally:
             engine.close()
 

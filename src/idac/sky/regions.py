@@ -318,7 +318,15 @@ def box_polygon(ra_deg: float, dec_deg: float, width_deg: float, height_deg: flo
             allowed="less than 180 degrees, since its sides are great circles",
             next_step="Write a condition on each coordinate instead, such as ra BETWEEN 10 AND 300.",
         )
-    low, high = max(-90.0, dec_deg - height_deg / 2), min(90.0, dec_deg + height_deg / 2)
+    low, high = dec_deg - height_deg / 2, dec_deg + height_deg / 2
+    if not -90.0 <= low <= high <= 90.0:
+        # The corners are the box's definition, and there are none beyond a pole.
+        raise BadParameter(
+            "A box can't reach over a pole.",
+            value=f"declinations {low:g} to {high:g}",
+            allowed="-90 to 90 degrees",
+            next_step="Use CIRCLE there, or a condition on the declination, such as dec > 89.",
+        )
     west, east = ra_deg - width_deg / 2, ra_deg + width_deg / 2
     return Polygon(np.array([west, west, east, east]) % 360.0, np.array([low, high, high, low]))
 

@@ -12,6 +12,7 @@ _STYLE = (
     "monospace}pre{background:#8881;border:1px solid #8884;border-radius:.3rem;padding:.7rem;overflow-x:auto}"
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;"
     "border-bottom:1px solid #8884}td.number,th+th+th{text-align:right;font-variant-numeric:tabular-nums}"
+    "td{overflow-wrap:anywhere}td.number{white-space:nowrap}"
     "dt{font-weight:600}dd{margin:0 0 .6rem}"
 )
 

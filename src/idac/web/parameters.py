@@ -8,6 +8,9 @@ from pathlib import Path
 
 from idac.core.errors import BadParameter
 
+#: What a database can hold.
+_LARGEST = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
@@ -69,10 +72,11 @@ class Parameters:
         value = self.text(name)
         if value is None:
             return None
-        allowed = f"a whole number, {minimum} {'or more' if maximum is None else f'to {maximum}'}"
+        largest = _LARGEST if maximum is None else maximum
+        allowed = f"a whole number, {minimum} to {largest}"
         digits = value.removeprefix("+")
         number = int(digits) if digits.removeprefix("-").isdecimal() and digits.isascii() and len(digits) < 20 else None
-        if number is None or number < minimum or (maximum is not None and number > maximum):
+        if number is None or not minimum <= number <= largest:
             raise BadParameter(f"{name} has a value that is not allowed.", value=value, allowed=allowed)
         return number
 

@@ -130,6 +130,7 @@ class Conditions:
     def box(self) -> tuple[str, Verdict]:
         ra, dec = self.centre()
         width, height = self.pick.choice([0.01, 0.5, 3, 20, 100, 179]), self.pick.choice([0.01, 0.5, 3, 20, 89])
+        dec = max(-90 + height / 2, min(90 - height / 2, dec))
         return f"BOX({ra}, {dec}, {width}, {height})", self.oracle.box(ra, dec, width, height)
 
     def span(self) -> tuple[str, Verdict]:
