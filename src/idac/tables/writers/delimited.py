@@ -47,8 +47,8 @@ def _lines(columns: Sequence[Column], delimiter: str, batch: pa.RecordBatch) -> 
     if len(parts) == 1:
         # A line of one empty field, NULL or an empty array, would be an empty line, which readers skip.
         parts = [pc.if_else(pc.equal(parts[0], ""), pa.scalar(None, parts[0].type), parts[0])]
-        return bytes(rows(parts, delimiter, "", "\r\n", '""'))
-    return bytes(rows(parts, delimiter, "", "\r\n"))
+        return rows(parts, delimiter, "", "\r\n", '""')
+    return rows(parts, delimiter, "", "\r\n")
 
 
 def _field(text: pa.Array, column: Column, delimiter: str) -> pa.Array:

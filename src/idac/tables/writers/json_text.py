@@ -31,7 +31,7 @@ def write_json(
     between = "\n"
     for text in map_ordered(partial(_rows, columns), iter_pieces(source)):
         # Each row ends in a comma and a line; the last of the result must have none.
-        yield between.encode() + bytes(text[:-2])
+        yield between.encode() + text[:-2]
         between = ",\n"
     source.check()
     yield f'],"status":"{"OVERFLOW" if overflowed() else "OK"}"}}\n'.encode()
@@ -54,7 +54,7 @@ def _described(column: Column) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None or key in always}
 
 
-def _rows(columns: Sequence[Column], batch: pa.RecordBatch) -> memoryview:
+def _rows(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
     parts = [_values(batch.column(i), c) for i, c in enumerate(columns)]
     return rows(parts, ",", "[", "],\n", "null")
 

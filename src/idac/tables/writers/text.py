@@ -109,20 +109,15 @@ def _null_element(column: Column) -> str:
     return "0" if column.type.datatype == "unsignedByte" else "NaN"
 
 
-def rows(parts: Sequence[pa.Array], separator: str, before: str, after: str, null: str = "") -> memoryview:
+def rows(parts: Sequence[pa.Array], separator: str, before: str, after: str, null: str = "") -> bytes:
     """The values of *parts* row by row, *separator* between them, *before* and *after* round each row."""
-    # The ends of a row are joined to its first and last cells, which is cheaper than to copy whole rows once more.
-    last = len(parts) - 1
-    closed = [_ends(part, before if i == 0 else "", after if i == last else "", null) for i, part in enumerate(parts)]
-    joined = pc.binary_join_element_wise(
-        *closed, pa.scalar(separator, pa.large_string()), null_handling="replace", null_replacement=null
-    )
+    if not len(parts[0]):
+        return b""
+    # What stands between two rows is joined to the last cells, which is cheaper than to copy whole rows once more.
+    end = pa.scalar(after + before, pa.large_string())
+    options = {"null_handling": "replace", "null_replacement": null}
+    closed = pc.binary_join_element_wise(parts[-1], end, _EMPTY, **options)
+    joined = pc.binary_join_element_wise(*parts[:-1], closed, pa.scalar(separator, pa.large_string()), **options)
     # The text of all rows lies in one buffer, one row behind the other.
-    return memoryview(text_bytes(joined)[0])
-
-
-def _ends(part: pa.Array, before: str, after: str, null: str) -> pa.Array:
-    if not before and not after:
-        return part
-    sides = (pa.scalar(before, pa.large_string()), part, pa.scalar(after, pa.large_string()))
-    return pc.binary_join_element_wise(*sides, _EMPTY, null_handling="replace", null_replacement=null)
+    text = memoryview(text_bytes(joined)[0])
+    return b"".join((before.encode(), text[: len(text) - len(before)]))

@@ -166,7 +166,7 @@ def _tabledata(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
     for place, column in enumerate(columns):
         array = cells(column, batch.column(place))
         parts.append(_escaped(array) if as_text(column).type.is_string else array)
-    return bytes(rows(parts, "</TD><TD>", "<TR><TD>", "</TD></TR>\n"))
+    return rows(parts, "</TD><TD>", "<TR><TD>", "</TD></TR>\n")
 
 
 def _escaped(array: pa.Array) -> pa.Array:
