@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +40,13 @@ def command_runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["idac", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            # A command that has done its work no longer listens to Ctrl-C; the tests go on listening.
+            signal.signal(signal.SIGINT, handler)
         captured = capsys.readouterr()
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 

@@ -73,22 +73,24 @@ def test_an_error_is_pointed_at_with_a_hint(idac: Run, tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    ("file", "message"),
+    ("file", "code", "message"),
     [
         (
             "SELECT 1",
+            5,
             "The query can't be read. Given: SELECT 1: No such file or directory. "
             "Allowed: a file, or - for standard input. To check a text itself: echo 'SELECT …' | idac adql check -",
         ),
         (
             ".",
+            4,
             "The query can't be read. Given: .: Is a directory. "
             "Allowed: a file, or - for standard input. To check a text itself: echo 'SELECT …' | idac adql check -",
         ),
-        ("latin.adql", "The query is not UTF-8 text. Given: latin.adql. Allowed: UTF-8. Save the file as UTF-8."),
+        ("latin.adql", 4, "The query is not UTF-8 text. Given: latin.adql. Allowed: UTF-8. Save the file as UTF-8."),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(idac: Run, tmp_path: Path, file: str, message: str) -> None:
+def test_a_file_that_cannot_be_read_is_told(idac: Run, tmp_path: Path, file: str, code: int, message: str) -> None:
     (tmp_path / "latin.adql").write_bytes("SELECT 'é' FROM t".encode("latin-1"))
     done = idac("adql", "check", file)
-    assert (done.code, done.out, done.err) == (4, "", f"Error: {message}\n")
+    assert (done.code, done.out, done.err) == (code, "", f"Error: {message}\n")

@@ -87,6 +87,14 @@ def test_describe_prints_columns_and_the_felis_text(idac: Run, stars: Path) -> N
             "or an s3:// address. Check the name, and quote patterns so that the shell leaves them.",
         ),
         (
+            ["add", ".", "--felis", "none.yaml"],
+            5,
+            "The Felis file can't be read. Given: none.yaml (No such file or directory). "
+            "Allowed: a readable YAML file. Check the name and its permissions.",
+        ),
+        (["check", "nope"], 5, "There is no table nope. Allowed: none published yet. See idac catalog list."),
+        (["drop", "nope"], 5, "There is no table nope. Allowed: none published yet. See idac catalog list."),
+        (
             ["add", "stars.csv"],
             2,
             "The table needs a name. Allowed: schema.table. Add --name, for example --name tycho2.main.",

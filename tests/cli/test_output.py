@@ -57,6 +57,11 @@ def test_a_pipe_gets_each_row_in_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert f"{'x' * 300}   {'y' * 300}" in lines[4]
 
 
+def test_a_value_without_end_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(["name"], [["x" * 20_000_000]])
+    assert capsys.readouterr().out.split()[-3:] == ["x" * 1000 + "…", "(20,000,000", "characters)"]
+
+
 def test_a_terminal_wraps_the_last_column_alone(terminal: Callable[[int], Callable[[], str]]) -> None:
     shown = terminal(50)
     output.print_table(HEADER, ROWS)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from idac.cli.main import main
-from services.desk import Desk, Outcome, SmallDisk
+from command_fixture import command_runner
+from services.desk import Desk, SmallDisk
 
 
 @pytest.fixture
@@ -23,14 +22,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     (folder / "dac.yaml").write_text("catalogs:\n  default_read: [public]\n")
     monkeypatch.chdir(folder)
 
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["idac", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return Desk(folder, run)
+    return Desk(folder, command_runner(monkeypatch, capsys))
 
 
 @pytest.fixture

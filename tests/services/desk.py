@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_fixture import Run
+
 #: Nothing of the kind may ever reach a person: a stack trace, a path of the code, an exception's class.
 _NEVER = ("Traceback", "site-packages", "/src/idac", 'File "', "Exception", "errno", "fault ")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class Desk:
     """The folder that holds dac.yaml, and the command run in it."""
 
     folder: Path
-    run: Callable[..., Outcome]
+    run: Run
 
     def idac(self, *arguments: str) -> str:
         """What a command that must succeed prints."""

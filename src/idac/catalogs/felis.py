@@ -21,7 +21,7 @@ from lsst.resources import ResourcePath
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from idac.core.errors import BadData, Position, UserError
+from idac.core.errors import BadData, NotFound, Position, UserError
 from idac.tables.model import Column, DataType, ForeignKey, Schema, Table, VOTableType
 
 #: Felis datatype of each VOTable type that it has a name for; the rest are told apart by votable:datatype.
@@ -97,7 +97,8 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadData(
+        kind = NotFound if isinstance(error, FileNotFoundError) else BadData
+        raise kind(
             "The Felis file can't be read.",
             value=f"{path} ({error.strerror})",
             allowed="a readable YAML file",

@@ -295,7 +295,7 @@ class CatalogService(Publisher):
 
     def find(self, name: str) -> tuple[TableEntry, Version]:
         """The published table of that full name. Raises NotFound with the nearest."""
-        schema, table = split_name(name)
+        schema, _, table = name.partition(".")
         entry = self.archive.snapshot(fresh=True).find(schema, table)
         version = self.archive.manifest().current(schema, table)
         if entry is None or version is None:

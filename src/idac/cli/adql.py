@@ -9,7 +9,7 @@ import click
 
 from idac.cli.main import Options
 from idac.cli.output import counted, pointing_into, print_json
-from idac.core.errors import BadData
+from idac.core.errors import BadData, NotFound
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.adql.parser import parse_adql
 from idac.query.adql.resolve import resolve_query
@@ -59,7 +59,8 @@ def _read(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise BadData(
+        kind = NotFound if isinstance(error, FileNotFoundError) else BadData
+        raise kind(
             "The query can't be read.",
             value=f"{file}: {error.strerror}",
             allowed="a file, or - for standard input",

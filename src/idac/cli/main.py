@@ -6,9 +6,12 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -105,8 +108,11 @@ def main() -> None:
     """Run the command line; ends the process with the exit code that docs/reference/exit-codes.md lists."""
     logging.getLogger("idac").addHandler(logging.NullHandler())
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
+    interrupted = _note_interrupts()
     try:
         result = group.main(standalone_mode=False)
+        # What was asked for is done: Ctrl-C from here on must not say that it was stopped.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except UserError as error:
@@ -120,10 +126,25 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             _fail_full(error, as_json=as_json)
+        if interrupted.is_set():
+            fail_stopped(as_json=as_json)
         if debug:
             raise
         report_fault(error, as_json=as_json)
         sys.exit(70)
+
+
+def _note_interrupts() -> threading.Event:
+    """Set at the first Ctrl-C: a module that is interrupted while it is imported may raise anything at all."""
+    noted = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 def _end_quietly() -> NoReturn:

@@ -25,6 +25,8 @@ from idac.core.errors import Cancelled, Position, UserError
 
 #: What a terminal would obey instead of showing: data and file names may hold anything.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Characters of a value that a table for people shows; --json and -o have all of them.
+_CELL_SHOWN = 1000
 #: A pipe has no width, and programs that read tables want a row in a line.
 _PIPE_WIDTH = 1_000_000
 _LINE_SHOWN = 100
@@ -71,7 +73,10 @@ def _table(header: Sequence[Text], rows: Iterable[Sequence[Text]]) -> Table:
 
 
 def _cell(value: object) -> Text:
-    return Text("" if value is None else _CONTROL.sub(" ", str(value)))
+    text = "" if value is None else str(value)
+    if len(text) > _CELL_SHOWN:
+        text = f"{text[:_CELL_SHOWN]}… ({len(text):,} characters)"
+    return Text(_CONTROL.sub(" ", text))
 
 
 def fail(error: UserError, *, as_json: bool) -> NoReturn:
