@@ -14,6 +14,7 @@ demo-archive:  ## Set up and build the demonstration archive
 test:  ## Set up, lint, type-check and run every test
 	@scripts/setup-python.sh --dev
 	@scripts/system-parts.sh $(TEST_PARTS)
+	@scripts/setup-oidc-provider.sh
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -60,7 +61,7 @@ docs:  ## Build the documentation into site/
 clean:  ## Remove everything that was made here
 	rm -rf .venv .cache demo/.run bench/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway.
+# Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway. scripts/setup-oidc-provider.sh has one more.
 TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
 TEST_WORKERS ?= 2
 FUZZ_CASES ?= 100000

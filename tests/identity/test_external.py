@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from idac.core.errors import BadParameter, Conflict
+from idac.core.errors import AccessDenied, BadParameter, Conflict
 from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
 from idac.identity.model import ExternalIdentity, Member
@@ -96,3 +96,42 @@ def test_several_identities_lead_to_one_account_and_one_to_one(
     with administration.store.read() as records:
         account = administration.account("lovelace")
         assert set(records.identities(account.id)) == {(ADA.issuer, "1815"), ("https://github.com", "99")}
+
+
+def test_administrators_by_claim_are_so_until_every_issuer_says_otherwise(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    boss = replace(ADA, is_admin=True)
+    github = ExternalIdentity("https://github.com", "99", "ada-l", is_admin=True)
+    assert external.account_for(boss).is_admin
+    external.link("ada", github, actor="ada")
+    assert external.account_for(ADA).is_admin
+    assert not external.account_for(replace(github, is_admin=False)).is_admin
+    entries = [entry.detail for entry in administration.store.iter_audit(actions=["user admin"])]
+    assert entries == [
+        {"admin": True, "issuer": ADA.issuer},
+        {"admin": False, "issuer": github.issuer},
+    ]
+
+
+def test_whom_an_operator_made_an_administrator_no_claim_unmakes(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    administration.add_account("boss", actor="me", is_admin=True)
+    external.link("boss", replace(ADA, is_admin=True), actor="boss")
+    assert external.account_for(ADA).is_admin
+
+
+def test_where_no_accounts_are_made_only_linked_identities_come_in(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    with pytest.raises(AccessDenied) as caught:
+        external.account_for(ADA, may_create=False)
+    assert str(caught.value) == (
+        "Nobody here has this identity. Given: Ada@example.org of https://sso.example.org. "
+        "Log in another way and link it to your account, or ask the operator for one."
+    )
+    assert administration.accounts() == []
+    administration.add_account("ada", actor="me")
+    external.link("ada", ADA, actor="ada")
+    assert external.account_for(ADA, may_create=False).name == "ada"

@@ -13,7 +13,7 @@ from idac.web.routes import PolicyRoute
 from identity_centre import ME, RESTRICTED, IdentityCentre, ago, ahead, form_token_of, identity_centre
 from services import http
 
-type Door = Literal["open", "data", "jobs", "person", "tokens", "admin", "forms", "exchange"]
+type Door = Literal["open", "data", "jobs", "person", "tokens", "admin", "forms", "exchange", "session"]
 
 #: What each address is, by how it begins; the longest that fits counts, and an address that none fits fails.
 DOORS: dict[str, Door] = {
@@ -32,32 +32,35 @@ DOORS: dict[str, Door] = {
     "/auth/api/v1/token-info": "person",
     "/auth/api/v1/tokens": "tokens",
     "/auth/tokens": "tokens",
+    "/auth/identities": "person",
+    "/auth/identities/{provider}": "session",
     "/auth/api/v1/users": "admin",
     "/auth/api/v1/audit": "admin",
 }
 IN, UNKNOWN, SHUT = "let in", 401, 403
+DOORS_FOR_ALL: tuple[Door, ...] = ("open", "data", "jobs", "person", "tokens", "admin", "session")
+#: What anyone meets who is known by a token: it opens no door that asks for a browser's log-in.
+BY_TOKEN: dict[Door, int | str] = {"open": IN, "jobs": IN, "person": IN, "session": SHUT}
 #: What each caller meets at doors of each kind.
 EXPECTED: dict[str, dict[Door, int | str]] = {
-    "nobody": {"open": IN, "data": 401, "jobs": IN, "person": 401, "tokens": 401, "admin": 401},
-    "user without the right": {"open": IN, "data": 403, "jobs": IN, "person": IN, "tokens": IN, "admin": 403},
-    "user with the right": {"open": IN, "data": IN, "jobs": IN, "person": IN, "tokens": IN, "admin": 403},
-    "user whose right has expired": {"open": IN, "data": 403, "jobs": IN, "person": IN, "tokens": IN, "admin": 403},
-    "user who has left the group": {"open": IN, "data": 403, "jobs": IN, "person": IN, "tokens": IN, "admin": 403},
-    "frozen user": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), 403),
-    "expired user": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), 403),
-    "revoked token": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), 401),
-    "expired token": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), 401),
-    "made-up token": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), 401),
-    "token for queries alone": {"open": IN, "data": IN, "jobs": IN, "person": IN, "tokens": 403, "admin": 403},
-    "token for tokens alone": {"open": IN, "data": 403, "jobs": 403, "person": IN, "tokens": IN, "admin": 403},
-    "notebook": {"open": IN, "data": IN, "jobs": IN, "person": IN, "tokens": 403, "admin": 403},
-    "service": {"open": IN, "data": IN, "jobs": IN, "person": IN, "tokens": IN, "admin": 403},
-    "administrator's token for queries": {
-        "open": IN, "data": 403, "jobs": IN, "person": IN, "tokens": 403, "admin": 403,
-    },
-    "administrator's token for all": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), IN),
-    "administrator's browser": dict.fromkeys(("open", "data", "jobs", "person", "tokens", "admin"), IN),
-}  # fmt: skip
+    "nobody": {"open": IN, "data": 401, "jobs": IN, "person": 401, "tokens": 401, "admin": 401, "session": 401},
+    "user without the right": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
+    "user with the right": {**BY_TOKEN, "data": IN, "tokens": IN, "admin": 403},
+    "user whose right has expired": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
+    "user who has left the group": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
+    "frozen user": dict.fromkeys(DOORS_FOR_ALL, 403),
+    "expired user": dict.fromkeys(DOORS_FOR_ALL, 403),
+    "revoked token": dict.fromkeys(DOORS_FOR_ALL, 401),
+    "expired token": dict.fromkeys(DOORS_FOR_ALL, 401),
+    "made-up token": dict.fromkeys(DOORS_FOR_ALL, 401),
+    "token for queries alone": {**BY_TOKEN, "data": IN, "tokens": 403, "admin": 403},
+    "token for tokens alone": {**BY_TOKEN, "data": 403, "jobs": 403, "tokens": IN, "admin": 403},
+    "notebook": {**BY_TOKEN, "data": IN, "tokens": 403, "admin": 403},
+    "service": {**BY_TOKEN, "data": IN, "tokens": IN, "admin": 403},
+    "administrator's token for queries": {**BY_TOKEN, "data": 403, "tokens": 403, "admin": 403},
+    "administrator's token for all": {**dict.fromkeys(DOORS_FOR_ALL, IN), "session": 403},
+    "administrator's browser": dict.fromkeys(DOORS_FOR_ALL, IN),
+}
 ALL = ("read:tap", "user:token", "admin")
 
 
@@ -133,7 +136,7 @@ def ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """A request that is right in all but who sends it; it changes nothing, as what it names is not there."""
     address = path.replace("{name:path}", "{name}").format(
         table="dp1.object", name="dp1.object" if path.startswith("/api/tap") else "nobody",
-        job_id="0" * 40, result_id="result", key="0" * 22,
+        job_id="0" * 40, result_id="result", key="0" * 22, provider="nobody",
     )  # fmt: skip
     query = {"LANG": "ADQL", "QUERY": RESTRICTED, "RA": "0", "DEC": "0", "SR": "0.1"}
     if method in ("GET", "HEAD", "DELETE"):
@@ -177,6 +180,7 @@ def test_nobody_sends_a_form_that_was_not_given_to_them(
         if caller == "administrator's browser":
             assert client.post("/auth/logout").status_code == 403
             assert client.post("/auth/tokens", data={"name": "x", "scope": "read:tap"}).status_code == 403
+            assert client.post("/auth/identities/nobody").status_code == 403
             assert client.post("/auth/api/v1/tokens", json={"token_name": "x"}).status_code == 403
             assert client.delete("/auth/api/v1/tokens/" + "0" * 22).status_code == 403
             assert client.post("/auth/api/v1/users/holder/freeze", json={"why": "x"}).status_code == 403

@@ -47,6 +47,9 @@ def _step(node: Schema, key: str | int) -> Schema | None:
     found = node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
     if found is None and isinstance(node.get("additionalProperties"), dict):
         found = node["additionalProperties"]
+    if found is None and isinstance(key, str):
+        # A map whose keys have a form of their own, such as names.
+        found = next(iter(node.get("patternProperties", {}).values()), None)
     return found if isinstance(found, dict) else None
 
 

@@ -10,19 +10,15 @@ from datetime import datetime, timedelta
 from rapidfuzz import process
 
 from idac.core.errors import BadParameter, Conflict, NotFound
-from idac.core.principal import ANONYMOUS, LOCAL_ADMIN
-from idac.core.rights import PUBLIC
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
 from idac.identity.passwords import hash_password
-from idac.identity.settings import DataRight, IdentitySettings
+from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
 from idac.identity.store import IdentityStore, Records, maybe_ms
 from idac.identity.token_store import add_token, find_token, list_tokens, revoke_token
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
-_GROUP = re.compile(r"[a-z]([a-z0-9_-]*[a-z0-9])?", re.ASCII)
-#: Names that mean something else wherever a user or group is named.
-_RESERVED = frozenset({ANONYMOUS.name, LOCAL_ADMIN.name, PUBLIC, "root"})
+_GROUP = re.compile(GROUP_NAME, re.ASCII)
 #: Seconds for which a one-time log-in link is good.
 LINK_S = 24 * 3600
 #: What a token for a notebook may do at most: it lies in a file that a whole session can read.
@@ -267,7 +263,7 @@ class Administration:
 
 
 def is_account_name(name: str) -> bool:
-    return len(name) <= 32 and _NAME.fullmatch(name) is not None and name not in _RESERVED
+    return len(name) <= 32 and _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
 def require_name(name: str) -> None:
@@ -277,18 +273,18 @@ def require_name(name: str) -> None:
             "The account can't have this name.",
             value=name,
             allowed="1 to 32 lower-case letters, digits and hyphens, a letter first; not "
-            + ", ".join(sorted(_RESERVED)),
+            + ", ".join(sorted(RESERVED_NAMES)),
         )
 
 
 def require_group_name(name: str) -> None:
     """Raise BadParameter for what can't be the name of a group."""
-    if len(name) > 64 or _GROUP.fullmatch(name) is None or name in _RESERVED:
+    if len(name) > 64 or _GROUP.fullmatch(name) is None or name in RESERVED_NAMES:
         raise BadParameter(
             "The group can't have this name.",
             value=name,
             allowed="1 to 64 lower-case letters, digits, hyphens and underscores, a letter first; not "
-            + ", ".join(sorted(_RESERVED)),
+            + ", ".join(sorted(RESERVED_NAMES)),
         )
 
 

@@ -34,6 +34,13 @@ class Cookies:
     def clear_session(self, request: Request, response: Response) -> None:
         self._set(request, response, "session", "", 0)
 
+    def flow_of(self, request: Request) -> str | None:
+        """What this browser keeps of a log-in at a provider that it began."""
+        return request.cookies.get(self._cookie(request, "flow"))
+
+    def set_flow(self, request: Request, response: Response, value: str, max_age: int) -> None:
+        self._set(request, response, "flow", value, max_age)
+
     def form_token(self, request: Request, response: Response | None = None) -> str:
         """What a form of this browser must carry; *response* gets the cookie that it is compared with.
 

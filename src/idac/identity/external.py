@@ -20,14 +20,22 @@ class ExternalAccounts:
     def __init__(self, store: IdentityStore) -> None:
         self._store = store
 
-    def account_for(self, identity: ExternalIdentity, *, address: str | None = None) -> Account:
+    def account_for(
+        self, identity: ExternalIdentity, *, address: str | None = None, may_create: bool = True
+    ) -> Account:
         """The account of *identity*, made at its first log-in; groups from claims are made to agree with them.
 
         An account is never found by its name or its e-mail address, which providers let people choose: only by the
-        issuer's own identifier, or because its holder linked them.
+        issuer's own identifier, or because its holder linked them. Without *may_create*, a first log-in is refused.
         """
         with self._store.write() as records:
             account = records.account_of_identity(identity.issuer, identity.subject)
+            if account is None and not may_create:
+                raise AccessDenied(
+                    "Nobody here has this identity.",
+                    value=f"{identity.username} of {identity.issuer}",
+                    next_step="Log in another way and link it to your account, or ask the operator for one.",
+                )
             if account is None:
                 account = self._first_time(records, identity, address)
             records.change_account(
@@ -36,6 +44,7 @@ class ExternalAccounts:
                 email=identity.email or account.email,
             )
             self._set_groups(records, account, identity)
+            self._set_administrator(records, account, identity)
             found = records.account(account.name)
             assert found is not None  # noqa: S101  it is there since this transaction began
             return found
@@ -57,6 +66,22 @@ class ExternalAccounts:
                 records.link_identity(account.id, identity.issuer, identity.subject)
                 records.note(actor, "user identity", account.name, issuer=identity.issuer, known_as=identity.subject)
             self._set_groups(records, account, identity)
+            self._set_administrator(records, account, identity)
+
+    def _set_administrator(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
+        """Make the account an administrator's as the issuer says; what an operator made it, it stays."""
+        by_claim = records.claimed_administrator(account.id)
+        if identity.is_admin and (not account.is_admin or by_claim):
+            records.put_claimed_administrator(account.id, identity.issuer)
+            now = True
+        elif not identity.is_admin and identity.issuer in by_claim:
+            records.remove_claimed_administrator(account.id, identity.issuer)
+            now = len(by_claim) > 1
+        else:
+            return
+        if now != account.is_admin:
+            records.change_account(account.id, is_admin=now)
+            records.note(account.name, "user admin", account.name, admin=now, issuer=identity.issuer)
 
     def _first_time(self, records: Records, identity: ExternalIdentity, address: str | None) -> Account:
         name = _free_name(records, identity.username)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -28,16 +29,34 @@ def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | 
     return Response(document.body, status, {**_HEADERS, **(headers or {})}, "text/html")
 
 
-def log_in_body(form: str, next_path: str, *, link: str | None, passwords: bool, error: str | None = None) -> str:
-    """The form of the log-in page; with *link*, only a button, so that opening an address uses nothing up."""
+def log_in_body(
+    form: str,
+    next_path: str,
+    *,
+    link: str | None,
+    passwords: bool,
+    providers: Mapping[str, str],
+    error: str | None = None,
+) -> str:
+    """The form of the log-in page; with *link*, only a button, so that opening an address uses nothing up.
+
+    *providers* are titles by name, each with a button of its own.
+    """
     hidden = _hidden(csrf=form, next=next_path)
     told = f'<p role="alert"><strong>{html.escape(error)}</strong></p>' if error else ""
     if link:
         return f'{told}<form method="post" action="/auth/login">{hidden}{_hidden(link=link)}{_button("Log in")}</form>'
+    buttons = "".join(
+        # Links, since browsers apply form-action to where a form is redirected, and providers redirect as they like.
+        f'<p><a role="button" href="/auth/login/{name}?next={quote(next_path, safe="")}">'
+        f"Log in with {html.escape(title)}</a></p>"
+        for name, title in providers.items()
+    )
     if not passwords:
-        return f"{told}<p>This centre takes no passwords. Use the link that its operator gave you.</p>"
+        without = "" if buttons else "<p>This centre takes no passwords. Use the link that its operator gave you.</p>"
+        return f"{told}{buttons}{without}"
     return (
-        f'{told}<form method="post" action="/auth/login">{hidden}'
+        f'{told}{buttons}<form method="post" action="/auth/login">{hidden}'
         '<p><label>Name<br/><input name="username" autocomplete="username" required="required"/></label></p>'
         '<p><label>Password<br/><input name="password" type="password" autocomplete="current-password" '
         f'required="required"/></label></p>{_button("Log in")}</form>'
@@ -48,8 +67,29 @@ def logged_in_body(principal: Principal, next_path: str) -> str:
     return (
         f"<p>You are logged in as <strong>{html.escape(principal.name)}</strong>.</p>"
         f'<p><a href="{html.escape(next_path)}">Go on</a> · <a href="/auth/tokens">Tokens</a> · '
-        '<a href="/auth/logout">Log out</a></p>'
+        '<a href="/auth/identities">Identities</a> · <a href="/auth/logout">Log out</a></p>'
     )
+
+
+def identities_body(form: str, held: Iterable[tuple[str, str]], providers: Mapping[str, str]) -> str:
+    """Identities that lead to the caller's account, as title and subject, and buttons for further ones."""
+    rows = "".join(f"<tr><td>{html.escape(title)}</td><td>{html.escape(who)}</td></tr>" for title, who in held)
+    buttons = "".join(
+        f'<form method="post" action="/auth/identities/{name}">{_hidden(csrf=form)}{_button(f"Link {title}")}</form>'
+        for name, title in providers.items()
+    )
+    table = f"<table><thead><tr><th>Provider</th><th>Known there as</th></tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        f"{table if rows else '<p>No identity of a provider leads to your account yet.</p>'}"
+        "<h2>Link a further one</h2><p>You can then log in by it, and its groups are yours.</p>"
+        f"{buttons or '<p>This centre knows no providers.</p>'}"
+    )
+
+
+def go_on_page(url: str, title: str) -> Response:
+    """A page that goes on to a provider by itself, or by its link: a form's answer may not redirect there."""
+    body = f'<p><a href="{html.escape(url)}">Go on to {html.escape(title)}</a></p>'
+    return page(title, body, headers={"refresh": f"0; url={url}"})
 
 
 def log_out_body(form: str, principal: Principal) -> str:

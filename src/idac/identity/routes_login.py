@@ -48,6 +48,7 @@ class LogInRoutes:
         self._sign_in, self._identifier, self._administration = sign_in, identifier, administration
         self._directory, self._cookies, self._web, self._hashing = directory, cookies, web, hashing
         self._settings: IdentitySettings = administration.settings
+        self._providers = provider_titles(self._settings)
 
     def routes(self) -> list[PolicyRoute]:
         view = Policy("open", "text", cross_origin=False, lenient=True)
@@ -69,15 +70,21 @@ class LogInRoutes:
         link, next_path = request.query_params.get("link"), own_path(request.query_params.get("next"))
         if principal.kind != "anonymous" and not link:
             return page("Logged in", logged_in_body(principal, next_path))
-        return self._log_in_page(request, next_path, link)
+        return self.log_in_page(request, next_path, link)
 
-    def _log_in_page(
+    def log_in_page(
         self, request: Request, next_path: str, link: str | None = None, error: UserError | None = None
     ) -> Response:
+        """The page with all ways to log in, and what went wrong."""
         bare = Response()
         form = self._cookies.form_token(request, bare)
         body = log_in_body(
-            form, next_path, link=link, passwords=self._settings.passwords, error=error.text if error else None
+            form,
+            next_path,
+            link=link,
+            passwords=self._settings.passwords,
+            providers=self._providers,
+            error=error.text if error else None,
         )
         answer = page("Log in", body, error.status if error else 200)
         answer.raw_headers.extend(header for header in bare.raw_headers if header[0] == b"set-cookie")
@@ -92,11 +99,11 @@ class LogInRoutes:
             next_path = own_path(parameters.one("NEXT"))
             try:
                 account, how = await self._who(request, parameters)
-                secret = await self._open(request, account, how)
+                secret = await self.open_session(request, account, how)
             except UserError as error:
                 if error.status not in (400, 401, 403, 429):
                     raise
-                return self._log_in_page(request, next_path, error=error)
+                return self.log_in_page(request, next_path, error=error)
         answer = Response(status_code=303, headers={"location": next_path, "cache-control": "no-store"})
         self._cookies.set_session(request, answer, secret.text)
         return answer
@@ -116,7 +123,7 @@ class LogInRoutes:
     async def _hashed(self, work: Callable[[], Account]) -> Account:
         return await anyio.to_thread.run_sync(work, limiter=self._hashing)
 
-    async def _open(self, request: Request, account: Account, how: str) -> Secret:
+    async def open_session(self, request: Request, account: Account, how: str) -> Secret:
         """A new session, and the end of the one that this browser had."""
         old = parse_plain(self._cookies.session_of(request) or "")
 
@@ -184,7 +191,7 @@ class LogInRoutes:
     async def cookie(self, request: Request) -> Response:
         """A session cookie, for a name and its password."""
         account = await self._sent(request)
-        secret = await self._open(request, account, "program")
+        secret = await self.open_session(request, account, "program")
         answer = PlainTextResponse("", headers={"cache-control": "no-store", "x-vo-authenticated": account.name})
         self._cookies.set_session(request, answer, secret.text)
         return answer
@@ -204,6 +211,11 @@ class LogInRoutes:
         if not known.principal.may_use("user:token"):
             raise NotAuthenticated("This token may not log in.", next_step="Send it with each request instead.")
         return await self._web.in_state_thread(lambda: self._administration.account(known.principal.name))
+
+
+def provider_titles(settings: IdentitySettings) -> dict[str, str]:
+    """What people call each provider."""
+    return {name: provider.title or name for name, provider in settings.providers.items()}
 
 
 def own_path(text: str | None) -> str:

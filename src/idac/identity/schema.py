@@ -108,6 +108,30 @@ LINKS = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False, index=True),
 )
 
+#: Log-ins under way at an identity provider. *session* is that of somebody who links a further identity.
+FLOWS = sa.Table(
+    "identity_flows",
+    metadata,
+    sa.Column("key", sa.String(22), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("provider", sa.String(40), nullable=False),
+    sa.Column("nonce", sa.String(64), nullable=False),
+    sa.Column("verifier", sa.String(128), nullable=False),
+    sa.Column("redirect_uri", sa.Text, nullable=False),
+    sa.Column("next_path", sa.Text, nullable=False),
+    sa.Column("session", sa.String(22)),
+    sa.Column("address", sa.String(64), nullable=False, index=True),
+    sa.Column("expires", sa.BigInteger, nullable=False, index=True),
+)
+
+#: Administrators by the word of an issuer, who are so until it says otherwise.
+CLAIMED_ADMINS = sa.Table(
+    "identity_claimed_admins",
+    metadata,
+    sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), primary_key=True),
+    sa.Column("issuer", sa.Text, primary_key=True),
+)
+
 #: Wrong guesses in one stretch of time, by what was guessed at or who guessed.
 GUESSES = sa.Table(
     "identity_guesses",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from idac.core.principal import ANONYMOUS, LOCAL_ADMIN
+from idac.core.rights import PUBLIC
+from idac.core.secrets import NAME, SecretRef
 from idac.core.settings import Section
 
 RIGHT_NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+#: Names of groups, as idac group has them.
+GROUP_NAME = r"^[a-z]([a-z0-9_-]*[a-z0-9])?$"
+#: What no user or group may be called, since it means something already.
+RESERVED_NAMES = frozenset({ANONYMOUS.name, LOCAL_ADMIN.name, PUBLIC, "root"})
+_GROUP_PREFIX = r"^[a-z]([a-z0-9_-]*)[-_]$"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class DataRight(Section):
@@ -25,6 +36,112 @@ class DataRight(Section):
     """How to ask for it, as a sentence: shown to whoever is refused."""
 
 
+class ClaimPaths(Section):
+    """Where a provider says what about a person: claims by name, and with dots (``realm_access.roles``) inside others.
+    A claim whose own name has dots (``wlcg.groups``) is found too."""
+
+    username: list[str] = Field(default_factory=lambda: ["preferred_username", "email"])
+    """The name that an account is made with; the first claim that is there counts. It is a wish: two people never get
+    one account by it."""
+
+    full_name: list[str] = Field(default_factory=lambda: ["name"])
+    """Name for people; the first claim that is there."""
+
+    email: list[str] = Field(default_factory=lambda: ["email"])
+    """E-mail address; the first claim that is there. One that the provider calls unverified is left out."""
+
+    groups: list[str] = Field(default_factory=list)
+    """Groups, roles and data rights: the values of all these claims together. Each may be a list, or words with blanks
+    between them, as Rubin's ``data_rights`` is."""
+
+
+class AllowSettings(Section):
+    """Whom a provider may send here."""
+
+    groups: list[str] = Field(default_factory=list)
+    """Values of claims.groups of which a person needs one to log in; empty: everyone that the provider knows."""
+
+    new_accounts: bool = True
+    """Whether a first log-in makes an account. Without it, only those come in who have linked this identity to an
+    account that they had."""
+
+
+class ProviderSettings(Section):
+    """An OpenID Connect provider. What it must be told: the address ``/auth/login/NAME/callback`` of this centre."""
+
+    title: str = ""
+    """What people call it, for the button on the log-in page; empty: its name."""
+
+    issuer: str
+    """Its address, exactly as its own discovery document has it. Only https, save on this machine."""
+
+    client_id: str
+    """The name that it knows this centre by."""
+
+    client_secret: SecretRef | None = None
+    """The secret that it gave to this centre, ``{secret: sso-client}``; none for a public client, which PKCE guards
+    alone."""
+
+    client_auth: Literal["basic", "post"] = "basic"
+    """How the secret is sent: in a header, which is every provider's default, or in the body."""
+
+    scopes: list[str] = Field(default_factory=lambda: ["openid", "profile", "email"])
+    """What it is asked for. Many providers give groups only for a scope of their own."""
+
+    claims: ClaimPaths = ClaimPaths()
+
+    groups: dict[str, Annotated[str, Field(pattern=GROUP_NAME, max_length=64)]] = Field(default_factory=dict)
+    """Groups of this centre by the values of claims.groups: ``{/lsst/dp1: dp1-team}``. Values that are not here lead
+    to no group, unless group_prefix is set."""
+
+    group_prefix: Annotated[str, Field(pattern=_GROUP_PREFIX, max_length=30)] | None = None
+    """Makes a group of every other value that has but lower-case letters, digits, hyphens and underscores, with this
+    before it; a leading slash is left out. Unset, since a group that holds rights should be named in ``groups``."""
+
+    groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    """Seconds for which these groups hold after a log-in: those who left a team, and come no more, keep nothing by
+    their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
+
+    admin_groups: list[str] = Field(default_factory=list)
+    """Values of claims.groups whose holders are administrators here, until a log-in without one."""
+
+    allow: AllowSettings = AllowSettings()
+
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """Seconds that it may take to answer this centre."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_https(cls, value: str) -> str:
+        require_safe_url(value)
+        if "?" in value or "#" in value:
+            raise ValueError("must be an address without ? and #")
+        return value
+
+    @field_validator("groups")
+    @classmethod
+    def _are_names_of_groups(cls, value: dict[str, str]) -> dict[str, str]:
+        if reserved := RESERVED_NAMES & set(value.values()):
+            raise ValueError(f"must not lead to {', '.join(sorted(reserved))}, which is no group")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _asks_for_openid(cls, value: list[str]) -> list[str]:
+        if "openid" not in value or any(not scope or " " in scope for scope in value):
+            raise ValueError("must be a list of scopes, with openid among them")
+        return value
+
+
+def require_safe_url(url: str) -> None:
+    """Raise ValueError for what is no https address, or http address of this machine."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise ValueError("must be an https address")
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("must be an https address; http is for this machine alone")
+
+
 class IdentitySettings(Section):
     """Log-in, tokens, groups and data rights. Off by default: then everyone is anonymous."""
 
@@ -33,6 +150,10 @@ class IdentitySettings(Section):
 
     rights: dict[Annotated[str, Field(pattern=RIGHT_NAME, max_length=60)], DataRight] = Field(default_factory=dict)
     """Data rights by name, such as ``dp1``. ``idac group grant`` gives one to a group."""
+
+    providers: dict[Annotated[str, Field(pattern=NAME, max_length=40)], ProviderSettings] = Field(default_factory=dict)
+    """OpenID Connect providers by a short name, which is part of the address that they send people back to. Each has
+    a button on the log-in page."""
 
     passwords: bool = True
     """Whether accounts of this centre may log in with a password, at /auth/login. Without it there are one-time links,
@@ -79,4 +200,12 @@ class IdentitySettings(Section):
         for name, right in value.items():
             if any(table.count(".") > 1 or not table.strip(".") for table in right.tables):
                 raise ValueError(f"must name schemas or schema.table in the tables of {name}")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _one_provider_an_issuer(cls, value: Mapping[str, ProviderSettings]) -> Mapping[str, ProviderSettings]:
+        issuers = [provider.issuer for provider in value.values()]
+        if len(set(issuers)) < len(issuers):
+            raise ValueError("must be providers of different issuers, since people are told apart by issuer")
         return value

@@ -16,6 +16,7 @@ from idac.identity.model import Account, AccountKind, AuditEntry, Grant, Group, 
 from idac.identity.schema import (
     ACCOUNTS,
     AUDIT,
+    CLAIMED_ADMINS,
     GRANTS,
     GROUPS,
     GUESSES,
@@ -163,6 +164,19 @@ class Records:
         """Issuer and subject of each identity that leads to the account."""
         query = sa.select(IDENTITIES.c.issuer, IDENTITIES.c.subject).where(IDENTITIES.c.account == account_id)
         return [(row.issuer, row.subject) for row in self.connection.execute(query.order_by(IDENTITIES.c.created))]
+
+    def claimed_administrator(self, account_id: int) -> set[str]:
+        """The issuers by whose word the account is an administrator's."""
+        query = sa.select(CLAIMED_ADMINS.c.issuer).where(CLAIMED_ADMINS.c.account == account_id)
+        return set(self.connection.execute(query).scalars())
+
+    def put_claimed_administrator(self, account_id: int, issuer: str) -> None:
+        insert = _insert(self.connection, CLAIMED_ADMINS).values(account=account_id, issuer=issuer)
+        self.connection.execute(insert.on_conflict_do_nothing())
+
+    def remove_claimed_administrator(self, account_id: int, issuer: str) -> None:
+        gone = sa.delete(CLAIMED_ADMINS).where(CLAIMED_ADMINS.c.account == account_id)
+        self.connection.execute(gone.where(CLAIMED_ADMINS.c.issuer == issuer))
 
     # -- groups ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from idac.catalogs.archive import Archive
 from idac.core.database import Database
 from idac.core.loading import Loaded
 from idac.core.scratch import Scratch, open_scratch
+from idac.core.secrets import open_secrets
 from idac.core.store import Store
 from idac.jobs.model import Phase
 from idac.jobs.routes_uws import UwsRoutes
@@ -89,7 +90,7 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     web = WebContext(settings.server, scratch / "requests")
-    identity = open_identity(settings, database, web)
+    identity = open_identity(settings, database, web, open_secrets(settings.secrets, loaded.folder))
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
     queries = QueryService(

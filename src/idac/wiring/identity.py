@@ -11,14 +11,17 @@ from idac.core.database import Database
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.loading import Loaded
 from idac.core.principal import Principal
+from idac.core.secrets import SecretSource
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.directory import Directory
 from idac.identity.gate import LOG_IN_PATH, make_gate
 from idac.identity.identify import Identifier
 from idac.identity.ledger import Ledger
+from idac.identity.oidc import Provider
 from idac.identity.routes_api import ApiRoutes
 from idac.identity.routes_login import LogInRoutes
+from idac.identity.routes_provider import ProviderRoutes
 from idac.identity.self_service import SelfService
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
@@ -55,7 +58,7 @@ class Identity:
         self.ledger.stop()
 
 
-def open_identity(settings: DacSettings, database: Database, web: WebContext) -> Identity | None:
+def open_identity(settings: DacSettings, database: Database, web: WebContext, secrets: SecretSource) -> Identity | None:
     """Identity, where dac.yaml turns it on."""
     chosen = settings.identity
     if not chosen.enabled:
@@ -68,6 +71,11 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext) ->
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
     log_in = LogInRoutes(sign_in, identifier, administration, directory, cookies, web, hashing)
+    providers = {
+        name: Provider(name, each, secrets.read(each.client_secret) if each.client_secret else None, store.now)
+        for name, each in chosen.providers.items()
+    }
+    elsewhere = ProviderRoutes(providers, store, log_in, cookies, web)
     api = ApiRoutes(SelfService(administration), administration, cookies, web)
     return Identity(
         make_gate(identifier, ledger, web.urls),
@@ -75,7 +83,7 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext) ->
         ledger,
         CallerWatch(directory, chosen.watch_s),
         administration,
-        (*log_in.routes(), *api.routes()),
+        (*log_in.routes(), *elsewhere.routes(), *api.routes()),
     )
 
 
