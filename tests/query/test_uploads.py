@@ -139,7 +139,14 @@ def test_a_table_over_the_row_limit_is_refused_and_leaves_nothing(uploads: Uploa
     folder = uploads.new_folder()
     with pytest.raises(TooLarge, match="The table has too many rows"):
         uploads.stage([UploadSpec("mine", "param:t")], {"t": sent}, folder)
-    assert [p.name for p in folder.iterdir() if ".raw" in p.name] == []
+    assert [p.name for p in folder.iterdir() if p.suffix == ".csv"] == []
+
+
+def test_an_error_names_the_table_as_queries_do(uploads: Uploads, tmp_path: Path) -> None:
+    sent = file(tmp_path, "a.csv", b"")
+    with pytest.raises(BadData) as caught:
+        uploads.stage([UploadSpec("mine", "param:t")], {"t": sent}, uploads.new_folder())
+    assert "TAP_UPLOAD.mine.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04zip", b"SIMPLE  =                    T", b"<VOTABLE><RESOURCE>"])

@@ -75,11 +75,11 @@ class Uploads:
     ) -> Path:
         """The upload as it came, under a name that ends as the client's file does: readers look at endings."""
         if spec.inline is None:
-            path = folder / f"{spec.name}.raw{_suffix(spec.uri.partition('?')[0])}"
+            path = folder / f"{SCHEMA}.{spec.name}{_suffix(spec.uri.partition('?')[0])}"
             self._fetcher.fetch(spec.uri, path, cancelled)
             return path
         file = find_file(spec, files)
-        path = folder / f"{spec.name}.raw{_suffix(file.filename)}"
+        path = folder / f"{SCHEMA}.{spec.name}{_suffix(file.filename)}"
         shutil.move(file.path, path)
         return path
 

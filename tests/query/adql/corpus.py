@@ -257,7 +257,7 @@ INVALID: list[tuple[str, str]] = [
     ("SELECT !a FROM t", "Write NOT before a condition"),
     ("SELECT `a` FROM t", "double quotes"),
     ("SELECT a FROM t # comment", "Comments begin with two hyphens"),
-    ("SELECT a /* comment */ FROM t", "a column name, value or function"),
+    ("SELECT a /* comment */ FROM t", "ADQL has no comments of this kind"),
     ("SELECT _a FROM t", "Regular names begin with a letter"),
     ("SELECT é FROM t", "Letters outside ASCII"),
     ("SELECT 'a FROM t", "A string is not closed"),

@@ -65,6 +65,7 @@ def read_tokens(text: str) -> list[Token]:
         if kind == "word":
             tokens.append(Token(Kind.WORD, found, found.upper(), at))
         elif kind == "symbol":
+            _refuse_comment(text, at)
             tokens.append(Token(Kind.SYMBOL, found, "", at))
         elif kind == "number":
             tokens.append(_number(text, found, at, match.end()))
@@ -77,6 +78,17 @@ def read_tokens(text: str) -> list[Token]:
     # An error at the end is shown where the text ends, not after the white space behind it.
     tokens.append(Token(Kind.END, "", "", len(text.rstrip())))
     return tokens
+
+
+def _refuse_comment(text: str, at: int) -> None:
+    if text.startswith("/*", at):
+        raise BadQuery(
+            "ADQL has no comments of this kind.",
+            value="/*",
+            allowed="-- and what follows it in the line",
+            next_step="Begin each line of the comment with --.",
+            position=position_of(text, at),
+        )
 
 
 def _number(text: str, found: str, at: int, end: int) -> Token:
