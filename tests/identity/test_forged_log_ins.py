@@ -48,6 +48,7 @@ def centre(shared: IdentityCentre, forger: Forger, monkeypatch: pytest.MonkeyPat
     """Nothing is remembered of a provider that was good or bad in the test before."""
     forger.good()
     monkeypatch.setattr(oidc, "_FRESH_S", 0.0)
+    monkeypatch.setattr(oidc, "RETRY_S", 0.0)
     return shared
 
 
@@ -267,6 +268,20 @@ def test_a_discovery_document_that_is_none_is_told_as_an_outage(
             "Try again in a minute, or log in another way; if it lasts, tell the operator.",
             503,
         )
+
+
+def test_a_provider_that_just_failed_is_not_asked_by_everyone_again(
+    centre: IdentityCentre, forger: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forger.answers["discovery"] = lambda: JSONResponse({}, 500)
+    with centre.browser() as browser:
+        refused(browser.get("/auth/login/sso"), "status 500", 503)
+        monkeypatch.setattr(oidc, "RETRY_S", 1e9)
+        refused(browser.get("/auth/login/sso"), "status 500", 503)
+        assert forger.asked["discovery"] == 1
+        forger.answers.clear()
+        monkeypatch.setattr(oidc, "RETRY_S", 0.0)
+        begun(browser)
 
 
 def test_every_other_answer_is_bounded_too(centre: IdentityCentre, forger: Forger) -> None:

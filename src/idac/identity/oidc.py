@@ -6,8 +6,8 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -21,7 +21,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from idac.core.errors import BadConfiguration, NotAuthenticated
+from idac.core.errors import BadConfiguration, NotAuthenticated, UserError
 from idac.identity.claims import identity_from_claims, wants_more
 from idac.identity.flows import Flow
 from idac.identity.model import ExternalIdentity
@@ -37,6 +37,8 @@ _KEY_TYPES: dict[str, type[RSAKey | ECKey]] = {"RS": RSAKey, "PS": RSAKey, "ES":
 _FRESH_S = 3600.0
 #: Seconds between two looks for a key that is not known: a forger's tokens must not become a flood of requests.
 LOOK_AGAIN_S = 10.0
+#: Seconds after which a provider that did not answer is asked again.
+RETRY_S = 2.0
 #: Seconds that the clocks may differ.
 _LEEWAY_S = 60
 _MOST_KEYS = 100
@@ -59,12 +61,30 @@ class Metadata:
     sends_issuer: bool
 
 
-@dataclass(slots=True)
 class _Kept[T]:
-    """Something fetched, and when, by the monotonic clock."""
+    """Something that is fetched seldom, by one caller for all who wait; a failure is told to all of them as well."""
 
-    value: T | None = None
-    at: float = field(default=float("-inf"))
+    def __init__(self) -> None:
+        self._fetching = anyio.Lock()
+        self._value: T | None = None
+        self._error: UserError | None = None
+        self._at = self._failed_at = float("-inf")  # by the monotonic clock
+
+    async def get(self, fresh_s: float, fetch: Callable[[], Awaitable[T]]) -> T:
+        """The value as it was *fresh_s* seconds ago at most."""
+        async with self._fetching:
+            if self._value is not None and time.monotonic() - self._at < fresh_s:
+                return self._value
+            # Those who waited while it was tried in vain would each wait for as long again.
+            if self._error is not None and time.monotonic() - self._failed_at < RETRY_S:
+                raise self._error.with_traceback(None)
+            try:
+                self._value = await fetch()
+            except UserError as error:
+                self._error, self._failed_at = error, time.monotonic()
+                raise
+            self._error, self._at = None, time.monotonic()
+            return self._value
 
 
 class Provider:
@@ -82,7 +102,6 @@ class Provider:
         self._auth = ClientAuth(encode(settings.client_id), encode(client_secret or ""), method)
         self._metadata: _Kept[Metadata] = _Kept()
         self._keys: _Kept[list[tuple[dict[str, Any], Key]]] = _Kept()
-        self._fetching = anyio.Lock()
 
     # -- there and back ----------------------------------------------------------------------------------------------
 
@@ -211,15 +230,13 @@ class Provider:
     # -- what the provider says of itself ----------------------------------------------------------------------------
 
     async def metadata(self) -> Metadata:
-        """Its discovery document, looked at once an hour; where it is away then, what it said before."""
-        async with self._fetching:
-            if self._metadata.value is not None and time.monotonic() - self._metadata.at < _FRESH_S:
-                return self._metadata.value
+        """Its discovery document, looked at once an hour."""
+
+        async def fetch() -> Metadata:
             url = f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration"
-            document = await fetch_json("GET", url, timeout_s=self.settings.timeout_s)
-            self._metadata = _Kept(self._parse_metadata(document), time.monotonic())
-            assert self._metadata.value is not None  # noqa: S101  set in the line above
-            return self._metadata.value
+            return self._parse_metadata(await fetch_json("GET", url, timeout_s=self.settings.timeout_s))
+
+        return await self._metadata.get(_FRESH_S, fetch)
 
     def _parse_metadata(self, document: Mapping[str, Any]) -> Metadata:
         if document.get("issuer") != self.settings.issuer:
@@ -243,11 +260,11 @@ class Provider:
     async def _key_set(self, fresh_s: float) -> list[tuple[dict[str, Any], Key]]:
         """Its keys, as they were *fresh_s* seconds ago at most."""
         metadata = await self.metadata()
-        async with self._fetching:
-            if self._keys.value is None or time.monotonic() - self._keys.at >= fresh_s:
-                document = await fetch_json("GET", metadata.keys, timeout_s=self.settings.timeout_s)
-                self._keys = _Kept(_parse_keys(document), time.monotonic())
-            return self._keys.value or []
+
+        async def fetch() -> list[tuple[dict[str, Any], Key]]:
+            return _parse_keys(await fetch_json("GET", metadata.keys, timeout_s=self.settings.timeout_s))
+
+        return await self._keys.get(fresh_s, fetch)
 
     def _doubted(self, why: str) -> NotAuthenticated:
         log.warning("a log-in was refused", extra={"provider": self.name, "why": why})
