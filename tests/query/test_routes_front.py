@@ -56,7 +56,7 @@ def test_it_says_who_answers_for_the_centre(tmp_path: Path) -> None:
     with serving(build_app(routes)) as url:
         footer = fromstring(http.get(url).content).find(f".//{XHTML}footer")
     assert footer is not None
-    assert "".join(footer.itertext()) == "Stars & Co · Questions: a@b.org"
+    assert "".join(footer.itertext()) == "Published by Stars & Co · Questions: a@b.org"
     assert [a.get("href") for a in footer.iter(f"{XHTML}a")] == ["mailto:a@b.org"]
 
 

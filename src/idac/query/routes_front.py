@@ -66,7 +66,7 @@ def _tables(snapshot: CatalogSnapshot, cones: str) -> str:
 
 def _people(publisher: str, contact: str) -> str:
     address = f'<a href="mailto:{html.escape(quote(contact, safe="@"))}">{html.escape(contact)}</a>' if contact else ""
-    lines = [html.escape(publisher), f"Questions: {address}" if address else ""]
+    lines = [f"Published by {html.escape(publisher)}" if publisher else "", f"Questions: {address}" if address else ""]
     shown = " · ".join(line for line in lines if line)
     return f"<footer><p>{shown}</p></footer>\n" if shown else ""
 
