@@ -222,6 +222,14 @@ def test_relations_of_shapes_that_are_written_out(
 
 
 @pytest.mark.parametrize(
+    "shape", ["CIRCLE({ra}, {dec}, -1 - fid)", "CIRCLE({ra}, {dec}, 181 + fid)", "POINT({ra}, 91 + fid)"]
+)
+def test_a_shape_that_its_numbers_do_not_make_is_null(shape: str, asking: Asking) -> None:
+    query = f"SELECT TOP 1 {shape.format(ra='10', dec='5')} AS s FROM demo.fields WHERE fid >= 0"
+    assert asking.rows(query) == [(None,)]
+
+
+@pytest.mark.parametrize(
     ("box", "at", "text"),
     [
         (

@@ -49,11 +49,12 @@ class Shape:
 
     @property
     def value(self) -> str:
-        """The shape as the value of a column."""
+        """The shape as the value of a column: NULL where there is none of these numbers, as a radius below 0."""
         if len(self.parts) == 1:
             return self.parts[0]
-        missing = " OR ".join(f"{v} IS NULL" for v in self.parts)
-        return f"CASE WHEN {missing} THEN NULL ELSE {list_of(f'CAST({v} AS DOUBLE)' for v in self.parts)} END"
+        ra, dec, *radius = self.parts
+        exists = [f"{ra} IS NOT NULL", f"{dec} BETWEEN -90 AND 90", *(f"{r} BETWEEN 0 AND 180" for r in radius)]
+        return f"CASE WHEN {' AND '.join(exists)} THEN {list_of(f'CAST({v} AS DOUBLE)' for v in self.parts)} END"
 
 
 class ShapeWriter:
