@@ -307,7 +307,8 @@ def test_a_list_is_filtered_by_phase_time_and_number(served: Served) -> None:
     assert listed("LAST=1") == [done]
     assert listed("AFTER=2100-01-01T00:00:00Z") == []
     assert http.get(f"{served.url}?LAST=0").text == (
-        "UsageFault: LAST has a value that is not allowed. Given: 0. Allowed: a whole number, 1 to 9223372036854775807.\n"
+        "UsageFault: LAST has a value that is not allowed. Given: 0. "
+        "Allowed: a whole number, 1 to 9223372036854775807.\n"
     )
 
 
