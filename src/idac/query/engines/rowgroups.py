@@ -31,6 +31,8 @@ from idac.tables.arrow import arrow_schema
 _FOOTER_BYTES = 64 * 1024 * 1024
 #: Row groups beyond which the columns of one are decoded on several threads.
 _THREADED_FROM = 4
+#: Columns from which those of one row group are: for fewer, handing them over costs what it saves.
+_MANY_COLUMNS = 12
 #: Row groups of one read up to which they are kept: a larger part of the sky would push out what is asked for often.
 _KEPT_UP_TO = 32
 #: Footers times columns of a table up to which the bounds of a column are read, in some tenths of a second.
@@ -129,7 +131,7 @@ class RowGroupReader:
         if found is not None and found.has(columns):
             return found
         lacking = [c for c in columns if found is None or c not in found.columns.column_names]
-        read = self.read_row_groups(path, [number], lacking)
+        read = self.read_row_groups(path, [number], lacking, threads=len(lacking) >= _MANY_COLUMNS)
         group = (RowGroup(read) if found is None else found.with_columns(read)).with_cells(cell)
         self._kept.put((path, number), group)
         return group
@@ -194,8 +196,7 @@ class RowGroupReader:
         for number in np.unique(index.file[hits]):
             groups = index.row_group[hits[index.file[hits] == number]].tolist()
             table = self.read_row_groups(index.files[number], groups, [index.column, index.cell])
-            mask = pc.is_in(table.column(index.column), value_set=pa.array(values).cast(table.schema.field(0).type))
-            found.append(table.filter(mask).column(index.cell).to_numpy())
+            found.append(_cells_of(table.column(index.column), table.column(index.cell), values))
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def _id_index(self, storage: HatsStorage) -> _IdIndex | None:
@@ -298,6 +299,14 @@ class RowGroupReader:
             return pa.concat_tables([pq.read_table(self._open(f), columns=columns) for f in storage.files])
         except (OSError, pa.ArrowException) as error:
             raise unreadable() from error
+
+
+def _cells_of(ids: pa.ChunkedArray, cells: pa.ChunkedArray, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Those of *cells* whose id is among *values*."""
+    if pa.types.is_integer(ids.type) and not ids.null_count:
+        return np.asarray(cells.to_numpy(), dtype=np.int64)[np.isin(ids.to_numpy(), values)]
+    found: npt.NDArray[np.int64] = cells.filter(pc.is_in(ids, value_set=pa.array(values).cast(ids.type))).to_numpy()
+    return found
 
 
 def _place_of(schema: pq.ParquetSchema, column: str) -> int | None:

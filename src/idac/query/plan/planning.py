@@ -33,6 +33,7 @@ from idac.query.plan.sources import (
     from_tree,
     iter_items,
     iter_joins,
+    iter_nodes,
 )
 from idac.query.resolved import ResolvedQuery, TableUse
 from idac.sky.healpix import MAX_ORDER
@@ -53,13 +54,14 @@ class _Planner:
 
     def __init__(self, query: ResolvedQuery, reader: SideReader, max_rows: int | None) -> None:
         self.query, self.reader, self.max_rows = query, reader, max_rows
-        self.origins = Origins(query.tree)
+        self.nodes = list(iter_nodes(query.tree))
+        self.origins = Origins(self.nodes)
         self.restrictor = Restrictor(self.origins)
         self.uses = {use.alias: use for use in query.tables}
         self.restrictions: Restrictions = {}
 
     def plan(self) -> Plan:
-        selects = {id(node): self.select(node) for node in self.query.tree.find_all(exp.Select)}
+        selects = {id(node): self.select(node) for node in self.nodes if isinstance(node, exp.Select)}
         for plan in selects.values():
             self.restrict(plan)
         self.look_up_ids()
@@ -183,8 +185,9 @@ class _Planner:
     def columns(self) -> dict[str, tuple[str, ...]]:
         """Columns of each published table that the query uses, in the table's order."""
         wanted: dict[str, set[str]] = {}
-        for column in self.query.tree.find_all(exp.Column):
-            wanted.setdefault(column.table, set()).add(column.name)
+        for node in self.nodes:
+            if isinstance(node, exp.Column):
+                wanted.setdefault(node.table, set()).add(node.name)
         return {
             alias: tuple(c.name for c in self.uses[alias].entry.table.columns if c.name in names)
             for alias, names in wanted.items()

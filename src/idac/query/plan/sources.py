@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -97,8 +98,23 @@ def aliases_of(tree: FromTree) -> frozenset[str]:
     return frozenset(item.alias for item in iter_items(tree))
 
 
+def iter_nodes(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """*tree* and everything in it, outermost first, less what columns and literals are made of: half of a tree."""
+    pending = deque([tree])
+    while pending:
+        node = pending.popleft()
+        yield node
+        if isinstance(node, exp.Column | exp.Literal | exp.Identifier):
+            continue
+        for value in node.args.values():
+            if isinstance(value, exp.Expr):
+                pending.append(value)
+            elif isinstance(value, list):
+                pending += [item for item in value if isinstance(item, exp.Expr)]
+
+
 def columns_of(node: exp.Expr) -> list[exp.Column]:
-    return list(node.find_all(exp.Column))
+    return [found for found in iter_nodes(node) if isinstance(found, exp.Column)]
 
 
 def tables_of(node: exp.Expr) -> frozenset[str]:
@@ -113,11 +129,12 @@ class Origins:
     they make: no LIMIT, no grouping, and a common table that is used once.
     """
 
-    def __init__(self, query: exp.Query) -> None:
+    def __init__(self, nodes: Iterable[exp.Expr]) -> None:
+        """*nodes* are all of a query's."""
         self._items: dict[str, exp.Table | exp.Subquery] = {}
         self._common: dict[str, exp.CTE] = {}
         self._uses: dict[str, int] = {}
-        for node in query.walk():
+        for node in nodes:
             if isinstance(node, exp.CTE):
                 self._common[node.alias] = node
             elif isinstance(node, exp.Table):
