@@ -9,7 +9,7 @@ import pytest
 from idac.core.errors import AccessDenied
 from idac.identity.claims import identity_from_claims, wants_more
 from idac.identity.model import ExternalIdentity
-from idac.identity.settings import ProviderSettings
+from idac.identity.settings import ClaimPaths, ProviderSettings
 from identity_clock import Clock
 
 #: Claims as INDIGO-IAM (WLCG profile), Keycloak, CILogon and the Rubin Science Platform send them.
@@ -77,7 +77,8 @@ def provider(**settings: Any) -> ProviderSettings:
 
 
 def identity(settings: dict[str, Any], claims: dict[str, Any]) -> ExternalIdentity:
-    return identity_from_claims(provider(**settings), "1815", claims, Clock()())
+    chosen = provider(**settings)
+    return identity_from_claims(chosen, chosen.issuer, chosen.claims, {**claims, "sub": "1815"}, Clock()())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -133,9 +134,9 @@ def test_administrators_and_guests_are_told_by_their_groups() -> None:
 def test_user_information_is_wanted_where_something_is_missing() -> None:
     full = {"preferred_username": "ada", "name": "Ada", "email": "a@example.org", "a": {"b": []}}
     chosen = provider(claims={"groups": ["a.b"]})
-    assert not wants_more(chosen, full)
+    assert not wants_more(chosen.claims, full)
     for missing in full:
         lacking = {name: value for name, value in full.items() if name != missing}
         # A name can be had from an e-mail address.
-        assert wants_more(chosen, lacking) is (missing != "preferred_username")
-    assert not wants_more(provider(claims={"username": ["sub"], "full_name": [], "email": []}), {"sub": "x"})
+        assert wants_more(chosen.claims, lacking) is (missing != "preferred_username")
+    assert not wants_more(ClaimPaths(username=["sub"], full_name=[], email=[]), {"sub": "x"})

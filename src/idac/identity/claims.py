@@ -10,7 +10,7 @@ from typing import Any
 
 from idac.core.errors import AccessDenied
 from idac.identity.model import ExternalIdentity
-from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, ProviderSettings
+from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, AnyProviderSettings, ClaimPaths
 
 #: Values of group claims that are looked at; people in more groups are known, but in thousands they are an error.
 _MOST_VALUES = 2000
@@ -19,20 +19,22 @@ _GROUP = re.compile(GROUP_NAME, re.ASCII)
 
 
 def identity_from_claims(
-    provider: ProviderSettings, subject: str, claims: Mapping[str, Any], now: datetime
+    provider: AnyProviderSettings, issuer: str, paths: ClaimPaths, claims: Mapping[str, Any], now: datetime
 ) -> ExternalIdentity:
-    """Who *claims* speak of; AccessDenied for somebody whom the operator lets in by groups and who is in none."""
-    paths = provider.claims
+    """Who *claims* speak of; their ``sub`` is the subject.
+
+    AccessDenied for somebody in none of the groups that may log in, where the operator named some.
+    """
     values = frozenset(_group_values(claims, paths.groups))
     if provider.allow.groups and not values & set(provider.allow.groups):
         raise AccessDenied(
             "Your account at the identity provider is in no group that may log in here.",
-            value=f"{len(values)} groups of {provider.issuer}",
+            value=f"{len(values)} groups of {issuer}",
             next_step="Ask the operator of this centre which group that is.",
         )
     return ExternalIdentity(
-        issuer=provider.issuer,
-        subject=subject,
+        issuer=issuer,
+        subject=claims["sub"],
         username=_first_text(claims, paths.username, 254) or "",
         full_name=_first_text(claims, paths.full_name, 200),
         email=_email(claims, paths.email),
@@ -42,9 +44,8 @@ def identity_from_claims(
     )
 
 
-def wants_more(provider: ProviderSettings, claims: Mapping[str, Any]) -> bool:
+def wants_more(paths: ClaimPaths, claims: Mapping[str, Any]) -> bool:
     """Whether something that the operator named is not among *claims*, so that user-info may have it."""
-    paths = provider.claims
     texts = [each for each in (paths.username, paths.full_name, paths.email) if each]
     if any(all(_at(claims, path) is None for path in each) for each in texts):
         return True
@@ -95,7 +96,7 @@ def _group_values(claims: Mapping[str, Any], paths: Iterable[str]) -> Iterator[s
                 yield name
 
 
-def _groups(provider: ProviderSettings, values: Iterable[str]) -> Iterator[str]:
+def _groups(provider: AnyProviderSettings, values: Iterable[str]) -> Iterator[str]:
     for value in values:
         if value in provider.groups:
             yield provider.groups[value]

@@ -21,11 +21,12 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from idac.core.errors import BadConfiguration, NotAuthenticated, UserError
+from idac.core.errors import BadConfiguration, UserError
 from idac.identity.claims import identity_from_claims, wants_more
 from idac.identity.flows import Flow
 from idac.identity.model import ExternalIdentity
-from idac.identity.provider_http import fetch_json
+from idac.identity.provider import Provider
+from idac.identity.provider_http import fetch_object
 from idac.identity.settings import ProviderSettings, require_safe_url
 
 log = logging.getLogger(__name__)
@@ -87,21 +88,23 @@ class _Kept[T]:
             return self._value
 
 
-class Provider:
+class OpenIdProvider(Provider):
     """One process's view of a provider; for one event loop. *now* is the clock that tokens are judged by."""
 
     def __init__(
         self, name: str, settings: ProviderSettings, client_secret: str | None, now: Callable[[], datetime]
     ) -> None:
-        self.name, self.settings = name, settings
-        self.title = settings.title or name
-        self._now = now
+        super().__init__(name, settings, settings.issuer, now)
+        self.settings = settings
         method = f"client_secret_{settings.client_auth}" if client_secret is not None else "none"
         # RFC 6749, section 2.3.1: each is form-encoded before they are joined, as a client_id may have a colon.
         encode = quote_plus if method == "client_secret_basic" else str
         self._auth = ClientAuth(encode(settings.client_id), encode(client_secret or ""), method)
         self._metadata: _Kept[Metadata] = _Kept()
         self._keys: _Kept[list[tuple[dict[str, Any], Key]]] = _Kept()
+
+    async def ready(self) -> None:
+        await self.metadata()
 
     # -- there and back ----------------------------------------------------------------------------------------------
 
@@ -125,28 +128,19 @@ class Provider:
         """Who logged in, by the parameters that the browser came back with; NotAuthenticated where nobody did."""
         metadata = await self.metadata()
         self._require_own_answer(metadata, answer)
-        tokens = await self._exchange(metadata, flow, answer["code"])
+        tokens = await self._exchange(metadata, flow, self.code_of(answer))
         id_token, access_token = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(id_token, str) or not isinstance(access_token, str):
-            raise self._doubted("it sent no tokens")
+            raise self.doubted("it sent no tokens")
         claims = await self.verified(id_token, nonce=flow.nonce, access_token=access_token)
-        if metadata.user_info is not None and wants_more(self.settings, claims):
+        if metadata.user_info is not None and wants_more(self.settings.claims, claims):
             claims = await self._user_info(metadata.user_info, access_token, claims) | claims
-        return identity_from_claims(self.settings, claims["sub"], claims, self._now())
+        return identity_from_claims(self.settings, self.issuer, self.settings.claims, claims, self._now())
 
     def _require_own_answer(self, metadata: Metadata, answer: Mapping[str, str]) -> None:
         issuer = answer.get("iss")
         if (issuer is not None or metadata.sends_issuer) and issuer != self.settings.issuer:
-            raise self._doubted("the answer comes from another provider")
-        error = answer.get("error")
-        if error is not None:
-            # Its code alone: whatever else is said there may be anyone's words.
-            known = error if error.isascii() and error.replace("_", "").isalpha() and len(error) <= 40 else "error"
-            raise NotAuthenticated(
-                f"{self.title} did not log you in.", value=known, next_step="Try again, or log in another way."
-            )
-        if not answer.get("code"):
-            raise self._doubted("the answer has no code")
+            raise self.doubted("the answer comes from another provider")
 
     async def _exchange(self, metadata: Metadata, flow: Flow, code: str) -> dict[str, Any]:
         form = urlencode(
@@ -159,23 +153,18 @@ class Provider:
         )
         headers = {"content-type": "application/x-www-form-urlencoded"}
         url, headers, form = self._auth.prepare("POST", metadata.token, headers, form)
-        found = await fetch_json(
+        found = await fetch_object(
             "POST", url, timeout_s=self.settings.timeout_s, headers=headers, body=form, refusals=True
         )
-        if "error" in found:
-            log.warning(
-                "an identity provider refused a code",
-                extra={"provider": self.name, "error": str(found["error"])[:40]},
-            )
-            raise self._doubted("it refused the code")
+        self.require_no_error(found)
         return found
 
     async def _user_info(self, url: str, access_token: str, claims: Mapping[str, Any]) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {access_token}"}
-        found = await fetch_json("GET", url, timeout_s=self.settings.timeout_s, headers=headers)
+        found = await fetch_object("GET", url, timeout_s=self.settings.timeout_s, headers=headers)
         # OpenID Connect Core 1.0, section 5.3.2: without this, one person's answer could be put in another's place.
         if found.get("sub") != claims["sub"]:
-            raise self._doubted("its user information is of somebody else")
+            raise self.doubted("its user information is of somebody else")
         return found
 
     # -- tokens ------------------------------------------------------------------------------------------------------
@@ -194,10 +183,10 @@ class Provider:
         except (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             # Only the library's own word for what is wrong, never what the token says.
             why = f"{getattr(error, 'error', 'malformed')} {getattr(error, 'claim', None) or ''}".strip()
-            raise self._doubted(f"its ID token is not good: {why}") from error
+            raise self.doubted(f"its ID token is not good: {why}") from error
         subject = claims["sub"]
         if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT:
-            raise self._doubted("it names nobody")
+            raise self.doubted("it names nobody")
         return claims
 
     async def _signed(self, id_token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -207,7 +196,7 @@ class Provider:
         header: dict[str, Any] = jws.extract_compact(id_token.encode(), registry=registry).headers()
         algorithm = header.get("alg")
         if algorithm not in ALGORITHMS:
-            raise self._doubted("its ID token is signed in a way that is not allowed")
+            raise self.doubted("its ID token is signed in a way that is not allowed")
         registry.check_header(header)
         keys = await self._keys_for(algorithm, header.get("kid"))
         for key in keys:
@@ -218,7 +207,7 @@ class Provider:
             claims = json.loads(payload or b"")
             if isinstance(claims, dict):
                 return header, claims
-        raise self._doubted("its ID token is signed by a key that is not its own")
+        raise self.doubted("its ID token is signed by a key that is not its own")
 
     async def _keys_for(self, algorithm: str, kid: object) -> list[Key]:
         keys = _fitting(await self._key_set(_FRESH_S), algorithm, kid)
@@ -234,7 +223,7 @@ class Provider:
 
         async def fetch() -> Metadata:
             url = f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration"
-            return self._parse_metadata(await fetch_json("GET", url, timeout_s=self.settings.timeout_s))
+            return self._parse_metadata(await fetch_object("GET", url, timeout_s=self.settings.timeout_s))
 
         return await self._metadata.get(_FRESH_S, fetch)
 
@@ -262,17 +251,9 @@ class Provider:
         metadata = await self.metadata()
 
         async def fetch() -> list[tuple[dict[str, Any], Key]]:
-            return _parse_keys(await fetch_json("GET", metadata.keys, timeout_s=self.settings.timeout_s))
+            return _parse_keys(await fetch_object("GET", metadata.keys, timeout_s=self.settings.timeout_s))
 
         return await self._keys.get(fresh_s, fetch)
-
-    def _doubted(self, why: str) -> NotAuthenticated:
-        log.warning("a log-in was refused", extra={"provider": self.name, "why": why})
-        return NotAuthenticated(
-            f"The answer of {self.title} can't be believed.",
-            value=why,
-            next_step="Begin the log-in again; if it lasts, tell the operator.",
-        )
 
     def _misconfigured(self, what: str, key: str, document: Mapping[str, Any]) -> BadConfiguration:
         log.error(

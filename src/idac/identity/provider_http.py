@@ -25,7 +25,7 @@ class ProviderUnavailable(Busy):
     """The identity provider does not answer, or not with what it should."""
 
 
-async def fetch_json(
+async def fetch_object(
     method: str,
     url: str,
     *,
@@ -39,22 +39,36 @@ async def fetch_json(
     With *refusals*, the object that comes with status 400 or 401 too. Redirects are not followed: no address of a
     provider needs one, and a secret that is sent must not go anywhere else.
     """
+    found = await _fetch_json(method, url, timeout_s, headers or {}, body, refusals)
+    if not isinstance(found, dict):
+        raise _unavailable(url, "no JSON object")
+    return found
+
+
+async def fetch_list(url: str, *, timeout_s: float, headers: Mapping[str, str]) -> list[Any]:
+    """The JSON list at *url*; ProviderUnavailable for anything else."""
+    found = await _fetch_json("GET", url, timeout_s, headers, None, False)
+    if not isinstance(found, list):
+        raise _unavailable(url, "no JSON list")
+    return found
+
+
+async def _fetch_json(
+    method: str, url: str, timeout_s: float, headers: Mapping[str, str], body: str | None, refusals: bool
+) -> object:
     try:
         require_safe_url(url)
         with anyio.fail_after(timeout_s):
-            status, content = await _fetch(method, url, headers or {}, body)
+            status, content = await _fetch(method, url, headers, body)
         if status != 200 and not (refusals and status in (400, 401)):
             raise _unavailable(url, f"status {status}")
-        found = json.loads(content)
+        return json.loads(content)
     except TimeoutError:
         raise _unavailable(url, f"no answer in {timeout_s:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise _unavailable(url, "no connection") from error
     except (ValueError, RecursionError) as error:
         raise _unavailable(url, "no JSON") from error
-    if not isinstance(found, dict):
-        raise _unavailable(url, "no JSON object")
-    return found
 
 
 async def _fetch(method: str, url: str, headers: Mapping[str, str], body: str | None) -> tuple[int, bytes]:

@@ -215,7 +215,7 @@ class LogInRoutes:
 
 def provider_titles(settings: IdentitySettings) -> dict[str, str]:
     """What people call each provider."""
-    return {name: provider.title or name for name, provider in settings.providers.items()}
+    return {name: each.title or name for name, each in (*settings.providers.items(), *settings.github.items())}
 
 
 def own_path(text: str | None) -> str:

@@ -15,8 +15,8 @@ from idac.identity.flows import FLOW_S, Flow, Flows
 from idac.identity.gate import LOG_IN_PATH
 from idac.identity.identify import address_of
 from idac.identity.model import ExternalIdentity
-from idac.identity.oidc import Provider
 from idac.identity.pages import go_on_page, identities_body, page
+from idac.identity.provider import Provider
 from idac.identity.routes_login import LogInRoutes, own_path
 from idac.identity.store import IdentityStore
 from idac.web.bodies import read_parameters
@@ -90,7 +90,7 @@ class ProviderRoutes:
         self, request: Request, provider: Provider, next_path: str, session: str | None = None
     ) -> tuple[str, str]:
         """Where the browser goes, and what its cookie keeps meanwhile."""
-        await provider.metadata()  # first, so that a provider that is away leaves nothing behind
+        await provider.ready()  # first, so that a provider that is away leaves nothing behind
         redirect_uri = self._web.urls.of(request, f"{LOG_IN_PATH}/{provider.name}/callback")
         flow, secret = await self._web.in_state_thread(
             lambda: self._flows.begin(
@@ -106,7 +106,7 @@ class ProviderRoutes:
     async def _logged_in(
         self, request: Request, provider: Provider, flow: Flow, identity: ExternalIdentity
     ) -> Response:
-        may_create = provider.settings.allow.new_accounts
+        may_create = provider.makes_accounts
         account = await self._web.in_state_thread(
             lambda: self._accounts.account_for(identity, address=address_of(request), may_create=may_create)
         )
@@ -128,7 +128,7 @@ class ProviderRoutes:
     async def show(self, request: Request) -> Response:
         """Identities that lead to the caller's account, and buttons for further ones."""
         principal = principal_of(request)
-        titles = {provider.settings.issuer: provider.title for provider in self._providers.values()}
+        titles = {provider.issuer: provider.title for provider in self._providers.values()}
 
         def held() -> list[tuple[str, str]]:
             with self._store.read() as records:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from idac.core.principal import ANONYMOUS, LOCAL_ADMIN
 from idac.core.rights import PUBLIC
@@ -59,24 +58,55 @@ class AllowSettings(Section):
     """Whom a provider may send here."""
 
     groups: list[str] = Field(default_factory=list)
-    """Values of claims.groups of which a person needs one to log in; empty: everyone that the provider knows."""
+    """Groups of the provider of which a person needs one to log in; empty: everyone that it knows."""
 
     new_accounts: bool = True
     """Whether a first log-in makes an account. Without it, only those come in who have linked this identity to an
     account that they had."""
 
 
-class ProviderSettings(Section):
-    """An OpenID Connect provider. What it must be told: the address ``/auth/login/NAME/callback`` of this centre."""
+class AnyProviderSettings(Section):
+    """What every provider has. Each must be told this centre's address ``/auth/login/NAME/callback``."""
 
     title: str = ""
     """What people call it, for the button on the log-in page; empty: its name."""
 
-    issuer: str
-    """Its address, exactly as its own discovery document has it. Only https, save on this machine."""
-
     client_id: str
     """The name that it knows this centre by."""
+
+    groups: dict[str, Annotated[str, Field(pattern=GROUP_NAME, max_length=64)]] = Field(default_factory=dict)
+    """Groups of this centre by those of the provider: ``{/lsst/dp1: dp1-team}``. Its groups that are not here lead to
+    none, unless group_prefix is set."""
+
+    group_prefix: Annotated[str, Field(pattern=_GROUP_PREFIX, max_length=30)] | None = None
+    """Makes a group of every other one that has but lower-case letters, digits, hyphens and underscores, with this
+    before it; a leading slash is left out. Unset, since a group that holds rights should be named in ``groups``."""
+
+    groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    """Seconds for which these groups hold after a log-in: those who left a team, and come no more, keep nothing by
+    their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
+
+    admin_groups: list[str] = Field(default_factory=list)
+    """Groups of the provider whose members are administrators here, until a log-in without one."""
+
+    allow: AllowSettings = AllowSettings()
+
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """Seconds that it may take to answer this centre."""
+
+    @field_validator("groups")
+    @classmethod
+    def _are_names_of_groups(cls, value: dict[str, str]) -> dict[str, str]:
+        if reserved := RESERVED_NAMES & set(value.values()):
+            raise ValueError(f"must not lead to {', '.join(sorted(reserved))}, which is no group")
+        return value
+
+
+class ProviderSettings(AnyProviderSettings):
+    """An OpenID Connect provider. What it must be told: the address ``/auth/login/NAME/callback`` of this centre."""
+
+    issuer: str
+    """Its address, exactly as its own discovery document has it. Only https, save on this machine."""
 
     client_secret: SecretRef | None = None
     """The secret that it gave to this centre, ``{secret: sso-client}``; none for a public client, which PKCE guards
@@ -90,40 +120,10 @@ class ProviderSettings(Section):
 
     claims: ClaimPaths = ClaimPaths()
 
-    groups: dict[str, Annotated[str, Field(pattern=GROUP_NAME, max_length=64)]] = Field(default_factory=dict)
-    """Groups of this centre by the values of claims.groups: ``{/lsst/dp1: dp1-team}``. Values that are not here lead
-    to no group, unless group_prefix is set."""
-
-    group_prefix: Annotated[str, Field(pattern=_GROUP_PREFIX, max_length=30)] | None = None
-    """Makes a group of every other value that has but lower-case letters, digits, hyphens and underscores, with this
-    before it; a leading slash is left out. Unset, since a group that holds rights should be named in ``groups``."""
-
-    groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
-    """Seconds for which these groups hold after a log-in: those who left a team, and come no more, keep nothing by
-    their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
-
-    admin_groups: list[str] = Field(default_factory=list)
-    """Values of claims.groups whose holders are administrators here, until a log-in without one."""
-
-    allow: AllowSettings = AllowSettings()
-
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """Seconds that it may take to answer this centre."""
-
     @field_validator("issuer")
     @classmethod
     def _is_https(cls, value: str) -> str:
-        require_safe_url(value)
-        if "?" in value or "#" in value:
-            raise ValueError("must be an address without ? and #")
-        return value
-
-    @field_validator("groups")
-    @classmethod
-    def _are_names_of_groups(cls, value: dict[str, str]) -> dict[str, str]:
-        if reserved := RESERVED_NAMES & set(value.values()):
-            raise ValueError(f"must not lead to {', '.join(sorted(reserved))}, which is no group")
-        return value
+        return _address(value)
 
     @field_validator("scopes")
     @classmethod
@@ -131,6 +131,32 @@ class ProviderSettings(Section):
         if "openid" not in value or any(not scope or " " in scope for scope in value):
             raise ValueError("must be a list of scopes, with openid among them")
         return value
+
+
+class GitHubSettings(AnyProviderSettings):
+    """GitHub, or a GitHub Enterprise Server. Its groups are organisations (``my-survey``) and teams
+    (``my-survey/dp1``), written as in their addresses."""
+
+    address: str = "https://github.com"
+    """Where people log in."""
+
+    api: str | None = None
+    """Its API; unset: ``https://api.github.com``, or ``/api/v3`` of a server's own address."""
+
+    client_secret: SecretRef
+    """The secret of the OAuth app that was made for this centre."""
+
+    @field_validator("address", "api")
+    @classmethod
+    def _is_https(cls, value: str | None) -> str | None:
+        return _address(value).rstrip("/") if value is not None else None
+
+
+def _address(value: str) -> str:
+    require_safe_url(value)
+    if "?" in value or "#" in value:
+        raise ValueError("must be an address without ? and #")
+    return value
 
 
 def require_safe_url(url: str) -> None:
@@ -154,6 +180,9 @@ class IdentitySettings(Section):
     providers: dict[Annotated[str, Field(pattern=NAME, max_length=40)], ProviderSettings] = Field(default_factory=dict)
     """OpenID Connect providers by a short name, which is part of the address that they send people back to. Each has
     a button on the log-in page."""
+
+    github: dict[Annotated[str, Field(pattern=NAME, max_length=40)], GitHubSettings] = Field(default_factory=dict)
+    """GitHub and servers of its kind, by a short name that no provider has."""
 
     passwords: bool = True
     """Whether accounts of this centre may log in with a password, at /auth/login. Without it there are one-time links,
@@ -202,10 +231,12 @@ class IdentitySettings(Section):
                 raise ValueError(f"must name schemas or schema.table in the tables of {name}")
         return value
 
-    @field_validator("providers")
-    @classmethod
-    def _one_provider_an_issuer(cls, value: Mapping[str, ProviderSettings]) -> Mapping[str, ProviderSettings]:
-        issuers = [provider.issuer for provider in value.values()]
+    @model_validator(mode="after")
+    def _one_provider_an_issuer(self) -> IdentitySettings:
+        if both := self.providers.keys() & self.github.keys():
+            raise ValueError(f"must have each provider's name once: {', '.join(sorted(both))}")
+        issuers = [provider.issuer for provider in self.providers.values()]
+        issuers += [provider.address for provider in self.github.values()]
         if len(set(issuers)) < len(issuers):
-            raise ValueError("must be providers of different issuers, since people are told apart by issuer")
-        return value
+            raise ValueError("must have providers of different issuers, since people are told apart by issuer")
+        return self

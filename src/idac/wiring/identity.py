@@ -16,13 +16,16 @@ from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.directory import Directory
 from idac.identity.gate import LOG_IN_PATH, make_gate
+from idac.identity.github import GitHubProvider
 from idac.identity.identify import Identifier
 from idac.identity.ledger import Ledger
-from idac.identity.oidc import Provider
+from idac.identity.oidc import OpenIdProvider
+from idac.identity.provider import Provider
 from idac.identity.routes_api import ApiRoutes
 from idac.identity.routes_login import LogInRoutes
 from idac.identity.routes_provider import ProviderRoutes
 from idac.identity.self_service import SelfService
+from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
 from idac.identity.throttle import Throttle
@@ -71,11 +74,7 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext, se
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
     log_in = LogInRoutes(sign_in, identifier, administration, directory, cookies, web, hashing)
-    providers = {
-        name: Provider(name, each, secrets.read(each.client_secret) if each.client_secret else None, store.now)
-        for name, each in chosen.providers.items()
-    }
-    elsewhere = ProviderRoutes(providers, store, log_in, cookies, web)
+    elsewhere = ProviderRoutes(_open_providers(chosen, secrets, store), store, log_in, cookies, web)
     api = ApiRoutes(SelfService(administration), administration, cookies, web)
     return Identity(
         make_gate(identifier, ledger, web.urls),
@@ -85,6 +84,16 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext, se
         administration,
         (*log_in.routes(), *elsewhere.routes(), *api.routes()),
     )
+
+
+def _open_providers(settings: IdentitySettings, secrets: SecretSource, store: IdentityStore) -> dict[str, Provider]:
+    found: dict[str, Provider] = {}
+    for name, each in settings.providers.items():
+        secret = secrets.read(each.client_secret) if each.client_secret is not None else None
+        found[name] = OpenIdProvider(name, each, secret, store.now)
+    for name, github in settings.github.items():
+        found[name] = GitHubProvider(name, github, secrets.read(github.client_secret), store.now)
+    return found
 
 
 def open_administration(loaded: Loaded[DacSettings], database: Database | None = None) -> Administration:
