@@ -258,7 +258,7 @@ def numbers_of(world: World, rows: Sequence[int]) -> list[int]:
         ("number = {0} AND number = {1}", [], 0, "0 values of number"),
         ("number = {0} AND scattered > -1", [5], 2, "one value of number"),
         ("number = -1", [], 0, "one value of number"),
-        ("number = {0} AND id = {3}", [5], 1, "look-up of one id; 1 HEALPix ranges"),
+        ("number = {0} AND id = {3}", [5], 1, "look-up of one id; 1 HEALPix range"),
         ("number = {0} OR mag > 99", [5], None, "whole table"),
         ("NOT number <> {0}", [5], None, "whole table"),
         ("scattered = 70000", None, None, "whole table"),

@@ -202,7 +202,8 @@ class _Planner:
         reasons, entries = list(restriction.reasons), None
         if restriction.cover is not None:
             entries = storage.index.select(restriction.cover)
-            reasons = [f"{', '.join(reasons)}; {len(restriction.cover)} HEALPix ranges"]
+            ranges = len(restriction.cover)
+            reasons = [f"{', '.join(reasons)}; {ranges} HEALPix range{'' if ranges == 1 else 's'}"]
         for column, values in restriction.whole.items():
             fewer = self.holding(use, column, values, entries)
             if fewer is not None:
