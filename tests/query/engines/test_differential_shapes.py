@@ -221,6 +221,15 @@ def test_relations_of_shapes_that_are_written_out(
     assert asking.rows(query.format(first, second)) == [(overlap, overlap, inside)]
 
 
+def test_a_box_over_a_pole_is_refused(asking: Asking) -> None:
+    with pytest.raises(BadQuery) as refused:
+        asking.compile("SELECT BOX(180, -89.5, 20, 2) AS b FROM demo.fields")
+    assert str(refused.value) == (
+        "line 1, column 28: A box can't reach over a pole. Given: declinations -90.5 to -88.5. "
+        "Allowed: -90 to 90 degrees. Use CIRCLE there, or a condition on the declination, such as dec > 89."
+    )
+
+
 @pytest.mark.parametrize(
     "shape", ["CIRCLE({ra}, {dec}, -1 - fid)", "CIRCLE({ra}, {dec}, 181 + fid)", "POINT({ra}, 91 + fid)"]
 )

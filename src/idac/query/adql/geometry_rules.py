@@ -157,6 +157,15 @@ class _Call:
                     allowed="0 to 180 degrees" if name == "height" else "0 to less than 180 degrees",
                     hint="The sides of a box are great circles. Write a condition on each coordinate instead.",
                 )
+        dec, height = _constant(centre.expression) if isinstance(centre, g.Point) else None, _constant(sizes[1])
+        if dec is not None and height is not None and abs(dec) + height / 2 > 90:
+            raise self.expressions.error(
+                "A box can't reach over a pole.",
+                sizes[1],
+                value=f"declinations {dec - height / 2:g} to {dec + height / 2:g}",
+                allowed="-90 to 90 degrees",
+                hint="Use CIRCLE there, or a condition on the declination, such as dec > 89.",
+            )
         return self.typed(g.Box(this=centre, expressions=sizes), POLYGON, "deg")
 
     def polygon(self, arguments: list[exp.Expr]) -> exp.Expr:
