@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from idac.core.errors import AccessDenied, BadParameter, Conflict
+from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound
 from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
 from idac.identity.model import ExternalIdentity, Member
@@ -135,3 +135,45 @@ def test_where_no_accounts_are_made_only_linked_identities_come_in(
     administration.add_account("ada", actor="me")
     external.link("ada", ADA, actor="ada")
     assert external.account_for(ADA, may_create=False).name == "ada"
+
+
+def test_an_identity_is_unlinked_with_all_that_it_gave(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    github = ExternalIdentity("https://github.com", "99", "ada-l", groups=frozenset({"gh"}))
+    external.account_for(replace(ADA, is_admin=True))
+    external.link("ada", github, actor="ada")
+    external.unlink("ada", ADA.issuer, ADA.subject, passwords=True, actor="ada")
+    account = administration.account("ada")
+    assert not account.is_admin
+    assert {group.name for group in administration.groups() if group.members} == {"gh"}
+    assert external.account_for(ADA).name == "ada-2"
+    (entry,) = administration.store.iter_audit(actions=["user unlink"])
+    assert (entry.actor, entry.subject, entry.detail) == ("ada", "ada", {"issuer": ADA.issuer, "known_as": "1815"})
+
+
+def test_the_last_way_in_stays(external: ExternalAccounts, administration: Administration) -> None:
+    external.account_for(ADA)
+    for subject, words in (
+        ("1815", "This is the only way to log in to your account. Given: 1815 of https://sso.example.org. "
+                       "Link another identity first, or ask the operator."),
+        ("1816", "This identity does not lead to your account. Given: 1816 of https://sso.example.org."),
+    ):  # fmt: skip
+        with pytest.raises((Conflict, NotFound)) as caught:
+            external.unlink("ada", ADA.issuer, subject, passwords=True, actor="ada")
+        assert str(caught.value) == words
+    administration.set_password("ada", "correct horse battery", actor="me")
+    with pytest.raises(Conflict):
+        external.unlink("ada", ADA.issuer, ADA.subject, passwords=False, actor="ada")
+    external.unlink("ada", ADA.issuer, ADA.subject, passwords=True, actor="ada")
+    external.account_for(ADA)
+
+
+def test_two_identities_of_one_issuer_keep_its_groups_until_both_are_gone(
+    external: ExternalAccounts, administration: Administration
+) -> None:
+    second = replace(ADA, subject="1816")
+    external.account_for(ADA)
+    external.link("ada", second, actor="ada")
+    external.unlink("ada", ADA.issuer, "1815", passwords=False, actor="ada")
+    assert [group.name for group in administration.groups() if group.members] == ["dp1"]

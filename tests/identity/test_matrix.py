@@ -34,6 +34,7 @@ DOORS: dict[str, Door] = {
     "/auth/tokens": "tokens",
     "/auth/identities": "person",
     "/auth/identities/{provider}": "session",
+    "/auth/unlink": "session",
     "/auth/api/v1/users": "admin",
     "/auth/api/v1/audit": "admin",
 }
@@ -181,6 +182,7 @@ def test_nobody_sends_a_form_that_was_not_given_to_them(
             assert client.post("/auth/logout").status_code == 403
             assert client.post("/auth/tokens", data={"name": "x", "scope": "read:tap"}).status_code == 403
             assert client.post("/auth/identities/nobody").status_code == 403
+            assert client.post("/auth/unlink", data={"issuer": "x", "subject": "x"}).status_code == 403
             assert client.post("/auth/api/v1/tokens", json={"token_name": "x"}).status_code == 403
             assert client.delete("/auth/api/v1/tokens/" + "0" * 22).status_code == 403
             assert client.post("/auth/api/v1/users/holder/freeze", json={"why": "x"}).status_code == 403

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from itertools import count
 
-from idac.core.errors import AccessDenied, Conflict
+from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
@@ -67,6 +67,39 @@ class ExternalAccounts:
                 records.note(actor, "user identity", account.name, issuer=identity.issuer, known_as=identity.subject)
             self._set_groups(records, account, identity)
             self._set_administrator(records, account, identity)
+
+    def unlink(self, account_name: str, issuer: str, subject: str, *, passwords: bool, actor: str) -> None:
+        """End an identity's way to an account, with the groups that it gave; Conflict where it is the last way in.
+
+        *passwords*: whether the account's own would be one.
+        """
+        with self._store.write() as records:
+            account = records.account(account_name)
+            held = records.identities(account.id) if account is not None else []
+            if account is None or (issuer, subject) not in held:
+                raise NotFound(
+                    "This identity does not lead to your account.", value=f"{subject[:100]} of {issuer[:200]}"
+                )
+            if len(held) == 1 and not (passwords and account.has_password):
+                raise Conflict(
+                    "This is the only way to log in to your account.",
+                    value=f"{subject} of {issuer}",
+                    next_step="Link another identity first, or ask the operator.",
+                )
+            records.unlink_identity(account.id, issuer, subject)
+            records.note(actor, "user unlink", account.name, issuer=issuer, known_as=subject)
+            if issuer not in {other for other, name in held if name != subject}:
+                self._take_back(records, account, issuer)
+
+    def _take_back(self, records: Records, account: Account, issuer: str) -> None:
+        """End what the account had by the issuer's word alone."""
+        records.remove_members_from(issuer, account.id, but=())
+        by_claim = records.claimed_administrator(account.id)
+        if issuer in by_claim:
+            records.remove_claimed_administrator(account.id, issuer)
+            if len(by_claim) == 1:
+                records.change_account(account.id, is_admin=False)
+                records.note(account.name, "user admin", account.name, admin=False, issuer=issuer)
 
     def _set_administrator(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
         """Make the account an administrator's as the issuer says; what an operator made it, it stays."""

@@ -71,14 +71,21 @@ def logged_in_body(principal: Principal, next_path: str) -> str:
     )
 
 
-def identities_body(form: str, held: Iterable[tuple[str, str]], providers: Mapping[str, str]) -> str:
-    """Identities that lead to the caller's account, as title and subject, and buttons for further ones."""
-    rows = "".join(f"<tr><td>{html.escape(title)}</td><td>{html.escape(who)}</td></tr>" for title, who in held)
+def identities_body(form: str, held: Iterable[tuple[str, str, str]], providers: Mapping[str, str]) -> str:
+    """Identities that lead to the caller's account, as title, issuer and subject, and buttons for further ones."""
+    rows = "".join(
+        f"<tr><td>{html.escape(title)}</td><td>{html.escape(who)}</td><td>"
+        f'<form method="post" action="/auth/unlink">{_hidden(csrf=form, issuer=issuer, subject=who)}'
+        f"{_button('Unlink')}</form></td></tr>"
+        for title, issuer, who in held
+    )
     buttons = "".join(
         f'<form method="post" action="/auth/identities/{name}">{_hidden(csrf=form)}{_button(f"Link {title}")}</form>'
         for name, title in providers.items()
     )
-    table = f"<table><thead><tr><th>Provider</th><th>Known there as</th></tr></thead><tbody>{rows}</tbody></table>"
+    table = (
+        f"<table><thead><tr><th>Provider</th><th>Known there as</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
+    )
     return (
         f"{table if rows else '<p>No identity of a provider leads to your account yet.</p>'}"
         "<h2>Link a further one</h2><p>You can then log in by it, and its groups are yours.</p>"

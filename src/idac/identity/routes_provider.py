@@ -33,11 +33,18 @@ class ProviderRoutes:
     """*providers* by the name that dac.yaml has for them."""
 
     def __init__(
-        self, providers: Mapping[str, Provider], store: IdentityStore, log_in: LogInRoutes, cookies: Cookies,
+        self,
+        providers: Mapping[str, Provider],
+        store: IdentityStore,
+        log_in: LogInRoutes,
+        cookies: Cookies,
         web: WebContext,
-    ) -> None:  # fmt: skip
+        *,
+        passwords: bool,
+    ) -> None:
+        """*passwords*: whether people may log in by one."""
         self._providers, self._store, self._log_in = providers, store, log_in
-        self._cookies, self._web = cookies, web
+        self._cookies, self._web, self._passwords = cookies, web, passwords
         self._flows, self._accounts = Flows(store), ExternalAccounts(store)
 
     def routes(self) -> list[PolicyRoute]:
@@ -50,6 +57,7 @@ class ProviderRoutes:
             PolicyRoute(f"{there}/callback", self.finish, methods=["GET"], policy=view),
             PolicyRoute(IDENTITIES_PATH, self.show, methods=["GET"], policy=own),
             PolicyRoute(f"{IDENTITIES_PATH}/{{provider}}", self.link, methods=["POST"], policy=send),
+            PolicyRoute("/auth/unlink", self.unlink, methods=["POST"], policy=send),
         ]
 
     # -- logging in --------------------------------------------------------------------------------------------------
@@ -130,11 +138,11 @@ class ProviderRoutes:
         principal = principal_of(request)
         titles = {provider.issuer: provider.title for provider in self._providers.values()}
 
-        def held() -> list[tuple[str, str]]:
+        def held() -> list[tuple[str, str, str]]:
             with self._store.read() as records:
                 account = records.account(principal.name)
                 found = records.identities(account.id) if account is not None else []
-            return [(titles.get(issuer, issuer), subject) for issuer, subject in found]
+            return [(titles.get(issuer, issuer), issuer, subject) for issuer, subject in found]
 
         shown = await self._web.in_state_thread(held)
         form = self._cookies.form_token(request)
@@ -152,6 +160,20 @@ class ProviderRoutes:
         answer = go_on_page(url, provider.title)
         self._cookies.set_flow(request, answer, cookie, FLOW_S)
         return answer
+
+    async def unlink(self, request: Request) -> Response:
+        """End the way that an identity has to the caller's account."""
+        principal = principal_of(request)
+        _session_of(principal)
+        async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
+            self._cookies.require_form_token(request, parameters.one("CSRF"))
+            issuer, subject = parameters.one("ISSUER") or "", parameters.one("SUBJECT") or ""
+        await self._web.in_state_thread(
+            lambda: self._accounts.unlink(
+                principal.name, issuer, subject, passwords=self._passwords, actor=principal.name
+            )
+        )
+        return Response(status_code=303, headers={"location": IDENTITIES_PATH, "cache-control": "no-store"})
 
     async def _linked(self, principal: Principal, session: str, identity: ExternalIdentity) -> None:
         if principal.credential != f"session:{session}":

@@ -160,6 +160,10 @@ class Records:
         values = {"issuer": issuer, "subject": subject, "account": account_id, "created": self.ms}
         self.connection.execute(IDENTITIES.insert().values(values))
 
+    def unlink_identity(self, account_id: int, issuer: str, subject: str) -> None:
+        gone = sa.delete(IDENTITIES).where(IDENTITIES.c.account == account_id, IDENTITIES.c.issuer == issuer)
+        self.connection.execute(gone.where(IDENTITIES.c.subject == subject))
+
     def identities(self, account_id: int) -> list[tuple[str, str]]:
         """Issuer and subject of each identity that leads to the account."""
         query = sa.select(IDENTITIES.c.issuer, IDENTITIES.c.subject).where(IDENTITIES.c.account == account_id)

@@ -74,7 +74,9 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext, se
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
     log_in = LogInRoutes(sign_in, identifier, administration, directory, cookies, web, hashing)
-    elsewhere = ProviderRoutes(_open_providers(chosen, secrets, store), store, log_in, cookies, web)
+    elsewhere = ProviderRoutes(
+        _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
+    )
     api = ApiRoutes(SelfService(administration), administration, cookies, web)
     return Identity(
         make_gate(identifier, ledger, web.urls),
