@@ -58,6 +58,9 @@ async def _fetch_json(
 ) -> object:
     try:
         require_safe_url(url)
+    except ValueError:
+        raise _unavailable(url, "no https address") from None
+    try:
         with anyio.fail_after(timeout_s):
             status, content = await _fetch(method, url, headers, body)
         if status != 200 and not (refusals and status in (400, 401)):
