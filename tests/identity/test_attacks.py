@@ -286,7 +286,7 @@ def test_pages_of_log_in_can_be_framed_and_kept_by_nobody(centre: IdentityCentre
     headers = http.get(f"{centre.url}/auth/login").headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "default-src 'none'" in headers["content-security-policy"]
-    assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
+    assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "same-origin")
     assert "access-control-allow-origin" not in headers
 
 
