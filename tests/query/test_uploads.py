@@ -197,3 +197,22 @@ def test_an_upload_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
         "The upload unpacks to more than an upload may hold. Given: more than 67108864 bytes. "
         "Allowed: four times query.uploads.max_uri_bytes. Leave out columns or rows that the query does not need."
     )
+
+
+def test_a_text_that_a_dictionary_repeats_counts_as_often_as_it_is_meant(tmp_path: Path) -> None:
+    settings = UploadSettings(max_uri_bytes=16 * 2**20)
+    uploads = Uploads(settings, UriFetcher(settings), tmp_path / "spool")
+    sink = BytesIO()
+    word = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int32)), pa.array(["x" * 2_000_000]))
+    pq.write_table(pa.table({"s": word}), sink, compression="zstd", store_schema=False)
+    assert len(sink.getvalue()) < 1000
+    sent = {"t": file(tmp_path, "t.parquet", sink.getvalue())}
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        with pytest.raises(TooLarge, match="The upload unpacks to more than an upload may hold"):
+            uploads.stage(parse_uploads(["mine,param:t"], settings), sent, uploads.new_folder())
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 512 * 2**20

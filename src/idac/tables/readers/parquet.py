@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,6 +21,7 @@ from idac.tables.model import INT, STRING, Column
 from idac.tables.readers.arrow_columns import arrow_errors, conform_batch
 from idac.tables.readers.inputs import Input
 from idac.tables.readers.ipc import refuse_table_choice
+from idac.tables.readers.parquet_pages import PageSurvey, footer_size
 from idac.tables.readers.source import BATCH_BYTES, TableInfo, TableSource
 from idac.tables.readers.table_yaml import read_table_yaml
 from idac.tables.readers.votable_header import read_votable_header
@@ -65,7 +68,7 @@ class ParquetSource(TableSource):
                 rows += other.metadata.num_rows
                 size += _unpacked_size(other.metadata)
         # A column of one value unpacks from nothing, and takes as much memory as any other.
-        self._row_bytes = max(row_width(self._schema), size // max(1, rows))
+        self._row_bytes: int = max(row_width(self._schema), size // max(1, rows))
         self._hive = _hive_columns(files, self._schema.names)
         self._masks = _astropy_masks(self._schema)
         own = tuple(column_from_arrow(f) for f in self._schema if f.name not in self._masks.values())
@@ -74,56 +77,82 @@ class ParquetSource(TableSource):
         super().__init__(_with_metadata(info, self._schema, source), source.limits)
 
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        step = max(1, min(batch_rows, BATCH_BYTES // self._row_bytes))
         row = 1
         for file in self._files:
             with self._open(file) as opened, arrow_errors(_KIND, file.label):
                 if not any(index < self._own for index in chosen):
-                    sizes = _split(opened.metadata.num_rows, step)
-                    batches = (_empty_batch(count) for count in sizes)
+                    sizes = _split(opened.metadata.num_rows, batch_rows)
+                    batches: Iterator[pa.RecordBatch] = (_empty_batch(count) for count in sizes)
                 else:
                     wanted = [self.columns[i].name for i in chosen if i < self._own]
                     wanted += [self._masks[name] for name in wanted if name in self._masks]
-                    batches = opened.iter_batches(step, columns=wanted)
+                    batches = self._batches(file, opened, wanted, batch_rows)
                 for batch in batches:
                     batch.validate(full=True)
                     yield self._conformed(batch, chosen, schema, file, row)
                     row += batch.num_rows
 
+    def _batches(
+        self, file: _File, opened: pq.ParquetFile, wanted: list[str], batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows, as many at a time as take no more than a batch may, whatever they are packed in."""
+        with self._bytes_of(file) as stream:
+            survey = PageSurvey(stream, opened, self._limits, file.label)
+            if self._limits.max_bytes is None:
+                widest = max((group.row_bytes for group in survey.row_groups()), default=1)
+                yield from opened.iter_batches(self._step(widest, batch_rows), columns=wanted)
+                return
+            for number, group in enumerate(survey.row_groups()):
+                # One by one: what a row group holds is bounded, and the rows that its footer claims may be none.
+                step = self._step(group.row_bytes, batch_rows)
+                yield from opened.iter_batches(step, row_groups=[number], columns=wanted)
+
+    def _step(self, row_bytes: int, batch_rows: int) -> int:
+        return max(1, min(batch_rows, BATCH_BYTES // max(row_bytes, self._row_bytes, 1)))
+
     def _conformed(
         self, batch: pa.RecordBatch, chosen: list[int], schema: pa.Schema, file: _File, row: int
     ) -> pa.RecordBatch:
         values = dict(file.parts)
+        places = {name: place for place, name in enumerate(batch.schema.names)}
         arrays = []
         for index in chosen:
             column = self.columns[index]
             if index < self._own:
-                arrays.append(self._unmasked(batch, column.name))
+                arrays.append(self._unmasked(batch, places, column.name))
             else:
                 arrays.append(_constant(values.get(column.name), column, batch.num_rows))
         whole = pa.RecordBatch.from_arrays(arrays, names=schema.names)
         return conform_batch(whole, [self.columns[index] for index in chosen], schema, row)
 
-    def _unmasked(self, batch: pa.RecordBatch, name: str) -> pa.Array:
-        names = batch.schema.names
-        array = batch.column(names.index(name))
+    def _unmasked(self, batch: pa.RecordBatch, places: dict[str, int], name: str) -> pa.Array:
+        array = batch.column(places[name])
         if name not in self._masks:
             return array
-        mask = batch.column(names.index(self._masks[name])).fill_null(False)
+        mask = batch.column(places[self._masks[name]]).fill_null(False)
         # take() with a null index gives null, for nested types too, which if_else does not.
-        places = pc.if_else(mask, None, pa.array(np.arange(len(array))))
-        return array.take(places)
+        rows = pc.if_else(mask, None, pa.array(np.arange(len(array))))
+        return array.take(rows)
 
     def _open(self, file: _File) -> pq.ParquetFile:
-        with arrow_errors(_KIND, file.label):
-            limits: dict[str, int] = {
-                "thrift_string_size_limit": self._limits.max_header_bytes,
-                "thrift_container_size_limit": 10_000_000,
-            }
-            if file.path is not None:
-                return pq.ParquetFile(file.path, pre_buffer=False, **limits)
-            self._source.size()
-            return pq.ParquetFile(self._source.random(), pre_buffer=False, **limits)
+        with arrow_errors(_KIND, file.label), self._bytes_of(file) as stream:
+            footer_size(stream, self._limits, file.label)
+            return pq.ParquetFile(
+                stream if file.path is None else file.path,
+                pre_buffer=False,
+                thrift_string_size_limit=self._limits.max_header_bytes,
+                # Elements of the schema, row groups: of others' files no more than there can be use for.
+                thrift_container_size_limit=10_000_000 if self._limits.max_bytes is None else 1_000_000,
+            )
+
+    @contextmanager
+    def _bytes_of(self, file: _File) -> Iterator[BinaryIO]:
+        if file.path is not None:
+            with file.path.open("rb") as stream:
+                yield stream
+            return
+        self._source.size()
+        yield self._source.random()
 
     def close(self) -> None:
         self._source.close()
