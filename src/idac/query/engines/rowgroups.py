@@ -245,9 +245,11 @@ class RowGroupReader:
             return None
         key = (storage.root, column)
         with self._lock:
-            if key in self._bounds:
+            known = self._bounds.get(key)
+            # Another table may come to stand in the folder of one that others keep.
+            if known is not None and len(known[0]) == len(storage.index.rows):
                 self._bounds.move_to_end(key)
-                return self._bounds[key]
+                return known
         found = self._load_bounds(storage.index, column)
         with self._lock:
             self._bounds[key] = found
