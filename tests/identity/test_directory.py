@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from idac.core.errors import AccessDenied, NotAuthenticated, TooOften
+from idac.core.errors import AccessDenied, Conflict, NotAuthenticated, TooOften
 from idac.core.principal import ANONYMOUS, Principal
 from idac.identity.administration import Administration
 from idac.identity.credentials import Presented, Secret, parse_plain, parse_token
@@ -173,6 +173,13 @@ def test_a_link_works_once_and_for_a_day(
     guessed = administration.log_in_link("ada", actor=ME)
     with pytest.raises(UnknownCredential, match=words):
         sign_in.by_link(guessed.text[:-1] + ("a" if guessed.text[-1] != "a" else "b"), "a")
+
+
+def test_a_frozen_account_gets_no_link(administration: Administration, ada: Secret) -> None:
+    administration.freeze("ada", why="left", actor=ME)
+    with pytest.raises(Conflict) as refused:
+        administration.log_in_link("ada", actor=ME)
+    assert str(refused.value) == "Nobody can log in to this account. Given: ada is frozen. First unfreeze it."
 
 
 def test_wrong_names_and_wrong_passwords_are_told_alike(sign_in: SignIn, ada: Secret) -> None:

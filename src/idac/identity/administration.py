@@ -123,6 +123,13 @@ class Administration:
         secret = new_secret(prefix="")
         with self.store.write() as records:
             account = require_account(records, name)
+            state = account.state(records.now)
+            if state != "active":
+                raise Conflict(
+                    "Nobody can log in to this account.",
+                    value=f"{name} is {state}",
+                    next_step=f"First {'unfreeze it' if state == 'frozen' else 'give it a later end, or none'}.",
+                )
             records.remove_links(account.id)
             records.add_link(secret.key, secret.digest, account.id, records.now + timedelta(seconds=LINK_S))
             records.note(actor, "user link", name)
