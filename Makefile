@@ -14,7 +14,7 @@ demo-archive:  ## Set up and build the demonstration archive
 test:  ## Set up, lint, type-check and run every test
 	@scripts/setup-python.sh --dev
 	@scripts/system-parts.sh $(TEST_PARTS)
-	@scripts/setup-oidc-provider.sh
+	@scripts/setup-node-parts.sh
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -61,8 +61,8 @@ docs:  ## Build the documentation into site/
 clean:  ## Remove everything that was made here
 	rm -rf .venv .cache demo/.run bench/.run site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway. scripts/setup-oidc-provider.sh has one more.
-TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common
+# Real parts for the tests: STILTS, PostgreSQL, a Ceph RADOS Gateway, a browser. scripts/setup-node-parts.sh has more.
+TEST_PARTS = stilts postgresql ceph-mon ceph-osd radosgw ceph-common chromium
 TEST_WORKERS ?= 2
 FUZZ_CASES ?= 100000
 FUZZ_SEED ?= 1

@@ -17,7 +17,7 @@ import pytest
 from services.programs import free_port, require
 
 ROOT = Path(__file__).parents[2]
-MODULES = ROOT / ".cache" / "oidc"
+MODULES = ROOT / ".cache" / "node"
 #: Which claims each scope stands for.
 CLAIMS = {
     "openid": ["sub"],
@@ -46,7 +46,7 @@ class OidcProvider:
         """Start, for a client that is sent back to *redirect_uri*, and wait until it listens."""
         node = require("nodejs", ["node"])["node"]
         if not (MODULES / "node_modules" / "oidc-provider").is_dir():
-            pytest.fail("oidc-provider is not installed; run: scripts/setup-oidc-provider.sh", pytrace=False)
+            pytest.fail("oidc-provider is not installed; run: scripts/setup-node-parts.sh", pytrace=False)
         configuration = {
             "issuer": self.issuer,
             "clients": [{**self.client, "redirect_uris": [redirect_uri]}],
@@ -55,7 +55,7 @@ class OidcProvider:
             "conformIdTokenClaims": not self.claims_in_token,
         }
         self._process = subprocess.Popen(
-            [node, str(Path(__file__).parent / "oidc" / "provider.mjs"), str(MODULES), json.dumps(configuration)],
+            [node, str(Path(__file__).parent / "node" / "provider.mjs"), str(MODULES), json.dumps(configuration)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # it warns of being unsafe, which is what it is for

@@ -1,0 +1,98 @@
+"""The log-in as a person goes through it, in a real browser, with its rules on cookies, forms and origins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from identity_centre import WORDS, IdentityCentre, identity_centre
+from services.oidc_provider import OidcProvider, running
+from services.web_browser import WebBrowser, web_browser
+
+PEOPLE = {"1815": {"preferred_username": "ada", "name": "Ada L."}, "1816": {"preferred_username": "eve"}}
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityCentre]:
+    provider = OidcProvider(PEOPLE, {"client_id": "idac", "token_endpoint_auth_method": "none"})
+    providers = {"sso": {"title": "Institute", "issuer": provider.issuer, "client_id": "idac"}}
+    folder = tmp_path_factory.mktemp("centre")
+    with (
+        identity_centre(folder, identity=f"providers: {json.dumps(providers)}") as served,
+        running(provider, f"{served.url}/auth/login/sso/callback"),
+    ):
+        yield served
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[WebBrowser]:
+    with web_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def browser(shared: WebBrowser) -> WebBrowser:
+    shared.anew()
+    return shared
+
+
+def log_in_there(browser: WebBrowser, who: str) -> None:
+    """Fill in the provider's pages."""
+    browser.reach("/interaction/")
+    browser.fill("input[name=login]", who)
+    browser.fill("input[name=password]", "any")
+    browser.press("button[type=submit]")
+    browser.press("text=Continue")
+
+
+def log_in_here(browser: WebBrowser, centre: IdentityCentre, name: str) -> None:
+    browser.open(f"{centre.url}/auth/login?next=/auth/tokens")
+    browser.fill("input[name=username]", name)
+    browser.fill("input[name=password]", WORDS)
+    browser.press("button")
+    browser.reach("/auth/tokens$")
+
+
+def test_a_person_logs_in_at_the_institute_makes_a_token_revokes_it_and_logs_out(
+    centre: IdentityCentre, browser: WebBrowser
+) -> None:
+    browser.open(f"{centre.url}/auth/tokens")
+    browser.press("text=Log in with Institute")
+    log_in_there(browser, "1815")
+    browser.reach("/auth/tokens$")
+    assert browser.read().startswith("Tokens\n\nYou are ada.")
+    browser.fill("input[name=name]", "laptop")
+    browser.press("text=Make it")
+    browser.reach("/auth/tokens$")
+    token = browser.read("pre")
+    assert centre.query("SELECT TOP 1 id FROM demo.stars", token).status_code == 200
+    browser.open(f"{centre.url}/auth/tokens")
+    browser.press("text=Revoke")
+    browser.reach("/auth/tokens$")
+    assert "revoked" in browser.read("tbody")
+    assert centre.query("SELECT TOP 1 id FROM demo.stars", token).status_code == 401
+    browser.open(f"{centre.url}/auth/logout")
+    browser.press("button")
+    browser.reach("/auth/login$")
+    browser.open(f"{centre.url}/auth/logout")
+    assert "You are not logged in." in browser.read()
+
+
+def test_a_person_links_the_institute_to_an_account_and_unlinks_it(centre: IdentityCentre, browser: WebBrowser) -> None:
+    centre.user("bob")
+    log_in_here(browser, centre, "bob")
+    browser.open(f"{centre.url}/auth/identities")
+    browser.press("text=Link Institute")
+    log_in_there(browser, "1816")
+    browser.reach("/auth/identities$")
+    assert "Institute\t1816" in browser.read("tbody")
+    browser.anew()
+    browser.open(f"{centre.url}/auth/login?next=/auth/identities")
+    browser.press("text=Log in with Institute")
+    log_in_there(browser, "1816")
+    browser.reach("/auth/identities$")
+    browser.press("text=Unlink")
+    browser.reach("/auth/identities$")
+    assert "No identity of a provider leads to your account yet." in browser.read()
