@@ -72,7 +72,7 @@ class Running:
 def running(tmp_path: Path) -> Iterator[Running]:
     archive = build_archive(tmp_path, {"demo.stars": TableData(star_table(ROWS), choices=IngestChoices(id="id"))})
     with small_engine(tmp_path) as engine:
-        yield Running(archive, QueryService(archive, engine, QueryCompiler(OPEN_TO_ALL).compile, QuerySettings()))
+        yield Running(archive, QueryService(archive, engine, QueryCompiler(OPEN_TO_ALL), QuerySettings()))
 
 
 DATA = "catalogs/tables/demo/stars/*/stars/dataset/**/Npix=*.parquet"

@@ -82,7 +82,7 @@ def test_a_query_under_way_ends_with_the_reason(
     engine = ScriptedEngine()
     engine.script = script
     watch = CallerWatch(Directory(administration.store), 5)
-    service = QueryService(archive, engine, QueryCompiler(RULES).compile, QuerySettings(), watch=watch)
+    service = QueryService(archive, engine, QueryCompiler(RULES), QuerySettings(), watch=watch)
     request = QueryRequest("SELECT id FROM dp1.object", FORMATS["csv"], 60.0)
     met: list[UserError] = []
 

@@ -17,6 +17,7 @@ from archive_fixture import build_archive, star_table
 from idac.catalogs.archive import Archive
 from idac.catalogs.snapshot import CatalogSnapshot
 from idac.core.errors import ResourceExhausted
+from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.query.examples import examples_of
 from idac.tables.model import INT, Column, Schema, Table
 from idac.web.settings import ServerSettings
@@ -339,3 +340,73 @@ def test_the_base_address_leads_to_the_capabilities(centre: Centre) -> None:
 def test_health_tells_of_each_part(centre: Centre) -> None:
     assert http.get(f"{centre.url}/api/health").json() == {"status": "ok", "checks": {"archive": "ok"}}
     assert http.get(f"{centre.url}/api/health/live").json() == {"status": "ok"}
+
+
+CLOSED = RightsPolicy({"demo": ReadRule.of([PUBLIC])}, ReadRule.of(["staff"]))
+#: Queries that no upload can put right, and what is told of them.
+BAD_QUERIES = {
+    "SELECT FROM TAP_UPLOAD.t": (400, "line 1, column 8: "),
+    "SELECT * FROM TAP_UPLOAD.t JOIN demo.planets USING (id)": (
+        400,
+        "line 1, column 33: There is no table of this name. Given: demo.planets.",
+    ),
+    "SELECT * FROM TAP_UPLOAD.other": (
+        400,
+        "line 1, column 15: There is no table of this name. Given: TAP_UPLOAD.other.",
+    ),
+    "SELECT * FROM TAP_UPLOAD.t WHERE x IN (SELECT id FROM secret.stars)": (403, "You may not read secret.stars."),
+    "WITH w AS (SELECT id FROM secret.stars) SELECT * FROM w, t": (403, "You may not read secret.stars."),
+    "SELECT nope FROM demo.stars": (400, "line 1, column 8: There is no column of this name"),
+}
+
+
+@pytest.fixture
+def closed(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Centre]:
+    tables = {"demo.stars": star_table(50), "secret.stars": star_table(50)}
+    with serving_tap(tmp_path, build_archive(tmp_path / "closed", tables), engine, rights=CLOSED) as served:
+        yield served
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES)
+def test_a_query_that_is_wrong_whatever_is_uploaded_costs_no_upload(closed: Centre, query: str) -> None:
+    status, words = BAD_QUERIES[query]
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.setblocking(False)
+        upload = f"t,http://127.0.0.1:{door.getsockname()[1]}/t.csv"
+        answer = sync(closed, QUERY=query, UPLOAD=upload)
+        job = http.post(
+            f"{closed.tap}/async", data={"LANG": "ADQL", "QUERY": query, "UPLOAD": upload, "PHASE": "RUN"}
+        ).headers["location"]
+        until(lambda: http.get(f"{job}/phase").text == "ERROR")
+        with pytest.raises(BlockingIOError):
+            door.accept()
+    assert answer.status_code == status
+    assert error_of(answer).startswith(words)
+    assert error_of(http.get(f"{job}/error")).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT x FROM TAP_UPLOAD.t",
+        "SELECT x FROM t",
+        "WITH w AS (SELECT x FROM tap_upload.T) SELECT x FROM w JOIN demo.stars ON x = id",
+        "SELECT id FROM demo.stars",
+    ],
+)
+def test_a_query_over_uploads_that_may_be_right_runs(closed: Centre, query: str) -> None:
+    answer = http.post(
+        f"{closed.tap}/sync",
+        data={"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:f", "RESPONSEFORMAT": "csv"},
+        files={"f": ("t.csv", b"x\n1\n")},
+    )
+    assert answer.status_code == 200
+
+
+def test_a_column_that_an_upload_has_not_is_told_once_it_is_read(closed: Centre) -> None:
+    answer = http.post(
+        f"{closed.tap}/sync",
+        data={"LANG": "ADQL", "QUERY": "SELECT y FROM TAP_UPLOAD.t", "UPLOAD": "t,param:f"},
+        files={"f": ("t.csv", b"x\n1\n")},
+    )
+    assert error_of(answer).startswith("line 1, column 8: There is no column of this name")

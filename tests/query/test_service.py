@@ -42,7 +42,7 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def service(archive: object, engine: ScriptedEngine, tmp_path: Path) -> QueryService:
-    return QueryService(archive, engine, QueryCompiler(RIGHTS).compile, SETTINGS, tmp_path)  # type: ignore[arg-type]
+    return QueryService(archive, engine, QueryCompiler(RIGHTS), SETTINGS, tmp_path)  # type: ignore[arg-type]
 
 
 def request(adql: str = "SELECT n FROM demo.t", form: str = "csv", max_rows: int | None = None) -> QueryRequest:
@@ -112,7 +112,7 @@ def test_what_a_request_holds_is_freed_once_however_it_ends(service: QueryServic
 
 def test_an_error_after_the_first_rows_is_marked_in_an_answer_and_raised_in_a_job(archive: object) -> None:
     engine = ScriptedEngine(Script(fails_with=ResourceExhausted("The query needs more memory.")))
-    service = QueryService(archive, engine, QueryCompiler(RIGHTS).compile, SETTINGS)  # type: ignore[arg-type]
+    service = QueryService(archive, engine, QueryCompiler(RIGHTS), SETTINGS)  # type: ignore[arg-type]
     marked = run(service, replace(request(form="votable/td"), mark_errors=True))
     assert marked.endswith(
         b'</TABLE>\n<INFO name="QUERY_STATUS" value="ERROR">The query needs more memory.</INFO>\n</RESOURCE>\n'
@@ -125,7 +125,7 @@ def test_an_error_after_the_first_rows_is_marked_in_an_answer_and_raised_in_a_jo
 def test_every_result_tells_whose_data_it_is(archive: object) -> None:
     centre = CentreSettings(publisher="Institute of Stars", contact_email="dac@example.org")
     compiler = QueryCompiler(RIGHTS)
-    service = QueryService(archive, ScriptedEngine(), compiler.compile, SETTINGS, origin=centre.origin())  # type: ignore[arg-type]
+    service = QueryService(archive, ScriptedEngine(), compiler, SETTINGS, origin=centre.origin())  # type: ignore[arg-type]
     infos = {info.name: info.value for info in parse(BytesIO(run(service, request(form="votable")))).resources[0].infos}
     assert infos["publisher"] == "Institute of Stars"
     assert infos["contact"] == "dac@example.org"

@@ -124,6 +124,16 @@ def test_a_file_that_the_form_does_not_carry_is_named(uploads: Uploads, tmp_path
     )
 
 
+def test_a_file_that_is_missing_is_told_before_another_is_read(uploads: Uploads, tmp_path: Path) -> None:
+    sent = file(tmp_path, "a.csv", b"ra\n1\n")
+    specs = [UploadSpec("first", "param:t"), UploadSpec("second", "param:other")]
+    folder = uploads.new_folder()
+    with pytest.raises(BadParameter, match="UPLOAD names a file that the request does not carry"):
+        uploads.stage(specs, {"t": sent}, folder)
+    assert list(folder.iterdir()) == []
+    assert sent.path.exists()
+
+
 def test_names_that_differ_in_case_alone_are_refused(uploads: Uploads, tmp_path: Path) -> None:
     sent = file(tmp_path, "a.csv", b"ra,RA\n1,2\n")
     with pytest.raises(BadData) as caught:

@@ -79,7 +79,7 @@ def serving_tap(
     web = WebContext(server or ServerSettings(), folder / "spool")
     store = JobStore(open_database(f"sqlite:///{folder / 'jobs.db'}"))
     results = FolderStore(folder / "results")
-    service = QueryService(archive, engine, QueryCompiler(rights).compile, query)
+    service = QueryService(archive, engine, QueryCompiler(rights), query)
     uploads = Uploads(query.uploads, UriFetcher(query.uploads), folder / "spool")
     kind = TapJobs(service, uploads, results)
 

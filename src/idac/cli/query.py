@@ -119,7 +119,7 @@ def local_service(loaded: Loaded[DacSettings]) -> Iterator[QueryService]:
         try:
             compiler = QueryCompiler(settings.catalogs.rights())
             origin = settings.centre.origin()
-            yield QueryService(open_archive(loaded), engine, compiler.compile, settings.query, origin=origin)
+            yield QueryService(open_archive(loaded), engine, compiler, settings.query, origin=origin)
         finally:
             engine.close()
 

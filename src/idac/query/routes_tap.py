@@ -108,6 +108,8 @@ class TapRoutes:
         owner: str,
         gone: Callable[[], bool],
     ) -> Started:
+        if asked.uploads:
+            self._service.check_tables(asked.adql, principal, [spec.name for spec in asked.uploads])
         folder = self._uploads.new_folder() if asked.uploads else None
         clean = partial(shutil.rmtree, folder, ignore_errors=True) if folder else _nothing
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +18,15 @@ from idac.query.settings import QuerySettings
 from idac.tables.formats import Format, ResultInfo
 from idac.tables.model import Column
 
-#: From ADQL to a checked query, for one picture of the archive and one caller; ``QueryCompiler.compile`` is one.
-type Compile = Callable[[str, CatalogSnapshot, Principal], ResolvedQuery]
+
+class Compiler(Protocol):
+    """From ADQL to a checked query, for one picture of the archive and one caller; ``QueryCompiler`` is one."""
+
+    def compile(self, text: str, snapshot: CatalogSnapshot, principal: Principal) -> ResolvedQuery: ...
+
+    def check_tables(
+        self, text: str, snapshot: CatalogSnapshot, principal: Principal, uploads: Collection[str]
+    ) -> None: ...
 
 
 class CallerWatch(Protocol):
@@ -140,7 +147,7 @@ class QueryService:
         self,
         archive: SnapshotSource,
         engine: Engine,
-        compile_query: Compile,
+        compiler: Compiler,
         settings: QuerySettings,
         spool: Path | None = None,
         watch: CallerWatch | None = None,
@@ -149,7 +156,7 @@ class QueryService:
         self.archive = archive
         self.engine = engine
         self.settings = settings
-        self._compile = compile_query
+        self._compiler = compiler
         self._spool = spool
         self._watch = watch
         self._origin = origin
@@ -159,7 +166,11 @@ class QueryService:
     ) -> ResolvedQuery:
         """The checked query; BadQuery with line and column, or AccessDenied, for one that may not run."""
         snapshot = self.archive.snapshot().with_uploads(uploads or {})
-        return self._compile(adql, snapshot, principal)
+        return self._compiler.compile(adql, snapshot, principal)
+
+    def check_tables(self, adql: str, principal: Principal, uploads: Collection[str]) -> None:
+        """Refuse a query that can't run whatever its *uploads* hold, before the work of reading them is done."""
+        self._compiler.check_tables(adql, self.archive.snapshot(), principal, uploads)
 
     def run(
         self,
@@ -189,10 +200,12 @@ class QueryService:
 
         try:
             snapshot = self.archive.snapshot().with_uploads(request.uploads)
-            resolved = self._compile(request.adql, snapshot, principal)
+            resolved = self._compiler.compile(request.adql, snapshot, principal)
             if self._watch is not None:
                 # Whether the caller may still have these rows is asked as it was at first: by resolving every name.
-                unwatch = self._watch.add(principal, lambda now: self._compile(request.adql, snapshot, now), end)
+                unwatch = self._watch.add(
+                    principal, lambda now: self._compiler.compile(request.adql, snapshot, now), end
+                )
             request = replace(request, infos=(*request.infos, *self._origin))
             columns = tuple(map(request.relabel, resolved.columns)) if request.relabel else resolved.columns
             limits = self.limits(request.max_rows, request.timeout_s)

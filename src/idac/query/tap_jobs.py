@@ -69,6 +69,7 @@ class TapJobs:
     ) -> dict[str, TableEntry]:
         if not request.uploads:
             return {}
+        self._service.check_tables(request.adql, job.owner, [spec.name for spec in request.uploads])
         folder = self._uploads.new_folder()
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
         # A file whose name was later given to an address is not asked for any more.

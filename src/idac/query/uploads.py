@@ -57,6 +57,9 @@ class Uploads:
         cancelled: Callable[[], bool] = never,
     ) -> dict[str, TableEntry]:
         """Every upload of a request as a Parquet file in *folder*, by table name."""
+        for spec in specs:
+            if spec.inline is not None:
+                find_file(spec, files)  # before the work on another is done
         return {spec.name: self._stage(spec, files, folder, cancelled) for spec in specs}
 
     def _stage(

@@ -93,9 +93,7 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     identity = open_identity(settings, database, web, open_secrets(settings.secrets, loaded.folder))
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
-    queries = QueryService(
-        archive, kept.engine, compiler.compile, settings.query, scratch, watch, settings.centre.origin()
-    )
+    queries = QueryService(archive, kept.engine, compiler, settings.query, scratch, watch, settings.centre.origin())
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
     jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web, identity)
     routes = _routes(settings, kept, queries, uploads, jobs, web)

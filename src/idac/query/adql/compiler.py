@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from threading import Lock
 
 from idac.catalogs.snapshot import CatalogSnapshot
 from idac.core.principal import Principal
 from idac.core.rights import RightsPolicy
-from idac.query.adql.resolve import resolve_query
+from idac.query.adql.resolve import check_tables, resolve_query
 from idac.query.resolved import ResolvedQuery
 
 #: Queries kept, and the length above which a text is not worth the memory.
@@ -46,3 +47,9 @@ class QueryCompiler:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return resolved
+
+    def check_tables(
+        self, text: str, snapshot: CatalogSnapshot, principal: Principal, uploads: Collection[str]
+    ) -> None:
+        """Refuse a query that is wrong whatever its *uploads* hold, of which only the names are known."""
+        check_tables(text, snapshot, principal, self.rights, uploads)

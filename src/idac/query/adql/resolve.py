@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
 from sqlglot import exp
 
-from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
+from idac.catalogs.snapshot import CatalogSnapshot, MemoryStorage, TableEntry
 from idac.core.errors import BadQuery
 from idac.core.principal import Principal
 from idac.core.rights import RightsPolicy
@@ -55,6 +56,27 @@ def resolve_query(text: str, snapshot: CatalogSnapshot, principal: Principal, ri
     resolver = Resolver(text, snapshot, principal, rights)
     tree, columns = resolver.query(parse_adql(text), None)
     return ResolvedQuery(text, tree, tuple(columns), tuple(resolver.uses))
+
+
+def check_tables(
+    text: str, snapshot: CatalogSnapshot, principal: Principal, rights: RightsPolicy, uploads: Collection[str]
+) -> None:
+    """Refuse what is wrong with a query before its *uploads* are read; only their names are known then.
+
+    Raises BadQuery for what is no ADQL or names a table that is not there, and AccessDenied as ``resolve_query`` does.
+    A query that uses none of the uploads is checked whole.
+    """
+    tree = parse_adql(text)
+    expected = {name: TableEntry(Table("TAP_UPLOAD", name, ()), MemoryStorage(pa.table({})), "") for name in uploads}
+    resolver = Resolver(text, snapshot.with_uploads(expected), principal, rights)
+    common = {item.args["alias"].this.name.lower() for item in tree.find_all(exp.CTE)}
+    used = [
+        resolver.entry(node, Scope(text))
+        for node in tree.find_all(exp.Table)
+        if node.args.get("db") is not None or node.this.name.lower() not in common
+    ]
+    if not any(entry.table.schema == "TAP_UPLOAD" for entry in used):
+        resolve_query(text, snapshot, principal, rights)
 
 
 @dataclass(frozen=True)
