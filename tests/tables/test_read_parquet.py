@@ -263,3 +263,33 @@ def test_rows_that_unpack_from_nothing_come_in_batches_of_what_they_take_in_memo
         sizes = [batch.nbytes for batch in table.iter_batches()]
     assert sum(sizes) >= 30_000 * 600 * 8
     assert max(sizes) < 70 * 2**20
+
+
+def views_of(text: str, rows: int) -> pa.Array:
+    """A row of nothing, and rows that all show one text."""
+    views = np.tile(np.frombuffer(np.array([len(text), 0, 0, 0], np.int32).tobytes(), np.int32), rows).reshape(-1, 4)
+    views[:, 1] = np.frombuffer(text[:4].encode(), np.int32)
+    views[0] = [-7, 0, 0, 0]
+    valid = np.packbits([False, *[True] * (rows - 1)], bitorder="little").tobytes()
+    buffers = [pa.py_buffer(data) for data in (valid, views.astype(np.int32).tobytes(), text.encode())]
+    return pa.Array.from_buffers(pa.string_view(), rows, buffers)
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+@pytest.mark.parametrize("kind", ["dictionary", "dictionary in lists", "lists in a dictionary", "view"])
+def test_rows_of_arrow_that_share_a_value_come_in_batches_of_what_they_take_in_memory(form: str, kind: str) -> None:
+    text, rows = "x" * 2_000_000, 100
+    zeros = pa.array(np.zeros(rows, np.int32))
+    shared = pa.DictionaryArray.from_arrays(zeros, pa.array([text]))
+    column = {
+        "dictionary": lambda: shared,
+        "dictionary in lists": lambda: pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32), shared),
+        "lists in a dictionary": lambda: pa.DictionaryArray.from_arrays(zeros, pa.array([[0.5] * 250_000])),
+        "view": lambda: views_of(text, rows),
+    }[kind]()
+    source = write(pa.table({"s": column}), form)
+    with open_table(source, limits=ReadLimits(max_bytes=2**33)) as table:
+        sizes = [(batch.num_rows, batch.nbytes) for batch in table.iter_batches()]
+    assert sum(count for count, _ in sizes) == rows
+    assert sum(size for _, size in sizes) >= (rows - 1) * 2_000_000
+    assert max(size for _, size in sizes) < 70 * 2**20

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 
 from idac.core.errors import BadData
@@ -69,8 +71,42 @@ class IpcSource(TableSource):
 
 
 def _rows_of(batch: pa.RecordBatch, size: int) -> int:
-    """How many rows of *batch* take about *size* bytes."""
-    return int(max(1, size * batch.num_rows // max(1, batch.nbytes)))
+    """How many rows of *batch* take about *size* bytes, once each has its own copy of what it shares with others."""
+    own = batch.nbytes // max(1, batch.num_rows)
+    return int(max(1, size // max(1, own + sum(map(_most_shared, batch.columns)))))
+
+
+def _most_shared(array: pa.Array) -> int:
+    """Bytes of the longest value that rows may share: by a dictionary, or by views of one text."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _longest(array.dictionary)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return _longest(array)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return int(pc.max(pc.list_value_length(array)).as_py() or 0) * _most_shared(array.values)
+    return int(kind.list_size) * _most_shared(array.values) if pa.types.is_fixed_size_list(kind) else 0
+
+
+def _longest(values: pa.Array) -> int:
+    kind = values.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        # Arrow columnar format, variable-size binary view: 16 bytes a value, of which the first four are its length.
+        views = np.frombuffer(values.buffers()[1] or b"", np.int32)[::4][values.offset : values.offset + len(values)]
+        return int(np.max(views, where=values.is_valid().to_numpy(zero_copy_only=False), initial=0))
+    if _is_text(kind):
+        return int(pc.max(pc.binary_length(values)).as_py() or 0)
+    return int(values.nbytes)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether values are text or bytes of any length."""
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def refuse_table_choice(table: str | int | None, kind: str) -> None:
