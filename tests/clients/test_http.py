@@ -185,7 +185,7 @@ def test_pages_are_compressed_and_kept_by_their_tag(survey: IdacProcess) -> None
         assert "content-encoding" not in plain.headers
         assert packed.headers["content-encoding"] == "gzip"
         assert packed.content == plain.content
-        kept = http.get(url, headers={"if-none-match": plain.headers["etag"], "user-agent": "test"})
+        kept = http.get(url, headers={"if-none-match": packed.headers["etag"], "user-agent": "test"})
         assert (kept.status_code, kept.content) == (304, b"")
         head = http.head(url, headers={"accept-encoding": "identity", "user-agent": "test"})
         assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(plain.content)), b"")

@@ -97,7 +97,10 @@ def test_the_answer_tells_its_query_and_run(centre: Centre) -> None:
             {"REQUEST": "getCapabilities"},
             "REQUEST has a value that is not allowed. Given: getCapabilities. Allowed: DOQUERY.",
         ),
-        ({"MAXREC": "-1"}, "MAXREC has a value that is not allowed. Given: -1. Allowed: a whole number, 0 or more."),
+        (
+            {"MAXREC": "-1"},
+            "MAXREC has a value that is not allowed. Given: -1. Allowed: a whole number, 0 to 9223372036854775807.",
+        ),
         ({"RESPONSEFORMAT": "pdf"}, "There is no such format. Given: pdf."),
         ({"UPLOAD": "t,param:x"}, "UPLOAD names a file that the request does not carry. Given: param:x."),
         ({"UPLOAD": "t,file:///etc/passwd"}, "The upload's address is of a kind that is not fetched."),

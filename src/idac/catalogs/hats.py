@@ -252,9 +252,10 @@ def write_id_index(
                 if writer is None:
                     schema = table.schema
                     options = index_options(schema, id_column)
-                    writer = stack.enter_context(
-                        pq.ParquetWriter(path, schema, metadata_collector=collected, **options)
-                    )
+                    writer = pq.ParquetWriter(path, schema, metadata_collector=collected, **options)
+                    # A close that fails must not be tried again when the writer is collected.
+                    stack.callback(setattr, writer, "is_open", False)
+                    stack.enter_context(writer)
                 writer.write_table(table, row_group_size=row_group_rows)
         collected[0].set_file_path(f"index/{path.name}")
         footers.extend(collected)
