@@ -48,6 +48,10 @@ def as_user_error(error: BaseException, memory_bytes: int) -> UserError | None:
     if isinstance(error, duckdb.IOException | FileNotFoundError | duckdb.SerializationException):
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
+    if type(error) is duckdb.Error:
+        # What DuckDB's readers throw without a class of its own: of a page or a footer that is not Parquet.
+        log.warning("data of a table can't be read: %s", text)
+        return unreadable()
     if isinstance(error, duckdb.InvalidInputException) and re.search(r"parquet|snappy|zstd", text, re.IGNORECASE):
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
