@@ -78,7 +78,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 DATA = "catalogs/tables/demo/stars/*/stars/dataset/**/Npix=*.parquet"
 
 
-@pytest.mark.parametrize("how", ["gone", "cut", "noise"])
+@pytest.mark.parametrize("how", ["gone", "cut", "noise", "blank"])
 def test_a_data_file_that_goes_under_a_running_service_stops_queries_of_it_and_no_others(
     running: Running, tmp_path: Path, how: str
 ) -> None:
@@ -110,6 +110,9 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(data[: len(data) // 2])
     elif how == "noise":
         path.write_bytes(bytes(255 - b for b in data))
+    elif how == "blank":  # all its pages; the footer, which tells where they are, is whole
+        footer = 8 + int.from_bytes(data[-8:-4], "little")
+        path.write_bytes(data[:4] + bytes(len(data) - footer - 4) + data[-footer:])
 
 
 @pytest.mark.parametrize("how", ["gone", "cut", "noise"])

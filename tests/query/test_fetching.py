@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -335,3 +336,27 @@ def test_a_name_service_that_does_not_answer_holds_nobody(
         thread.join()
     assert seen == []
     assert not (tmp_path / "t").exists()
+
+
+def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
+    monkeypatch: pytest.MonkeyPatch, site: tuple[int, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    port, seen = site
+    connected, nobody_waits, made, threads = threading.Event(), threading.Event(), [], []
+    connect = socket.create_connection
+
+    def slow_connect(*arguments: Any, **more: Any) -> socket.socket:
+        made.append(connect(*arguments, **more))
+        threads.append(threading.current_thread())
+        connected.set()
+        nobody_waits.wait()
+        return made[0]
+
+    monkeypatch.setattr(socket, "create_connection", slow_connect)
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",)))
+    with pytest.raises(Cancelled):
+        fetcher.fetch(f"http://127.0.0.1:{port}/t", tmp_path / "t", connected.is_set)
+    nobody_waits.set()
+    threads[0].join()
+    assert made[0].fileno() == -1
+    assert seen == []

@@ -187,7 +187,9 @@ class _Line:
         with self._lock:
             # TLS takes the socket's descriptor over, and a copy of it stays good for ending the connection.
             self._sockets.append(connection.dup())
-        self.require_open()
+            if self._is_cut:
+                # Raising here would lose the connection, which the library has not taken yet and would never close.
+                self._end_connections()
 
     def require_open(self) -> None:
         if self._is_cut:
@@ -197,9 +199,12 @@ class _Line:
         """End the connections, which wakes whoever waits for them."""
         with self._lock:
             self._is_cut = True
-            for connection in self._sockets:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._end_connections()
+
+    def _end_connections(self) -> None:
+        for connection in self._sockets:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         with self._lock:
