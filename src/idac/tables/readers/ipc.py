@@ -13,6 +13,7 @@ from idac.core.errors import BadData
 from idac.tables.arrow import column_from_arrow
 from idac.tables.readers.arrow_columns import arrow_errors, conform_batch
 from idac.tables.readers.inputs import Input
+from idac.tables.readers.ipc_messages import CheckedMessages
 from idac.tables.readers.source import BATCH_BYTES, TableInfo, TableSource
 
 _FILE_MAGIC = b"ARROW1"
@@ -30,7 +31,9 @@ class IpcSource(TableSource):
 
     def __init__(self, source: Input) -> None:
         self._source = source
-        self._is_file = source.head.startswith(_FILE_MAGIC)
+        self._is_foreign = source.limits.max_bytes is not None
+        # What others sent is read from end to end, for a footer may lead to anything.
+        self._is_file = source.head.startswith(_FILE_MAGIC) and not self._is_foreign
         self._first: pa.RecordBatchReader | None = None
         with arrow_errors(_KIND, source.label):
             if self._is_file:
@@ -38,9 +41,10 @@ class IpcSource(TableSource):
                 reader = pa.ipc.open_file(source.random())
                 schema = reader.schema
             else:
-                self._first = pa.ipc.open_stream(source.stream())
+                self._first = self._open_stream()
                 schema = self._first.schema
-        super().__init__(TableInfo(tuple(column_from_arrow(field) for field in schema)), source.limits)
+            columns = tuple(column_from_arrow(field) for field in schema)
+        super().__init__(TableInfo(columns), source.limits)
 
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
         columns = [self.columns[index] for index in chosen]
@@ -61,9 +65,13 @@ class IpcSource(TableSource):
             for index in range(reader.num_record_batches):
                 yield reader.get_batch(index)
             return
-        stream = self._first or pa.ipc.open_stream(self._source.stream())
+        stream = self._first or self._open_stream()
         self._first = None
         yield from stream
+
+    def _open_stream(self) -> pa.RecordBatchReader:
+        stream = self._source.stream()
+        return pa.ipc.open_stream(CheckedMessages(stream, self._source.label) if self._is_foreign else stream)
 
     def close(self) -> None:
         self._first = None
