@@ -7,7 +7,7 @@ import cdshealpix.nested as nested
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 
@@ -115,25 +115,6 @@ def test_polygon_contains_by_winding_of_its_corners_seen_from_the_point(
     )
     turns = np.angle(np.exp(1j * (np.roll(angles, -1, axis=0) - angles))).sum(axis=0) / (2 * np.pi)
     assert (polygon.contains(point_ra, point_dec) == (np.abs(turns) > 0.5)).all()
-
-
-@given(ras, decs, st.floats(-3, 1.5).map(lambda x: 10**x), st.integers(3, 8), seeds)
-@settings(deadline=None)
-def test_half_spaces_of_a_convex_polygon_are_the_polygon(
-    ra: float, dec: float, size: float, corners: int, seed: int
-) -> None:
-    polygon = star_polygon(ra, dec, size, corners, seed, concave=False)
-    normals = polygon.half_spaces()
-    assume(normals is not None)
-    point_ra, point_dec = around(ra, dec, size, 200, seed)
-    assert normals is not None
-    margin = (unit_vectors(point_ra, point_dec) @ normals.T).min(axis=1)
-    sharp = np.abs(margin) > 1e-13
-    assert (polygon.contains(point_ra, point_dec) == (margin >= 0))[sharp].all()
-
-
-def test_a_concave_polygon_has_no_half_spaces() -> None:
-    assert Polygon(np.array([0, 10, 5, 0.0]), np.array([0, 0, 2, 10.0])).half_spaces() is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from idac.core.errors import BadParameter
 from idac.sky.frames import transform
 from idac.sky.motion import propagate
-from idac.sky.pairs import points_in_circles, points_in_polygons, points_in_region_texts, polygon_or_none
+from idac.sky.pairs import points_in_polygons, points_in_region_texts, polygon_or_none
 from idac.sky.region_text import format_region, parse_region
 from idac.sky.regions import Circle, Polygon, Union
 from idac.sky.sexagesimal import dms_to_degrees, hms_to_degrees
@@ -144,7 +144,6 @@ def test_rows_are_tested_against_the_region_of_their_own_row() -> None:
     assert points_in_region_texts(10.0, 0.0, texts).tolist() == [True, False, False, False, True]
     values = np.array([9, -1, 11, -1, 11, 1, 0, 0, 1, 1], dtype=float)
     assert points_in_polygons(10.0, 0.0, values, np.array([0, 6, 10, 10])).tolist() == [True, False, False]
-    assert points_in_circles([1, 2], [0, 0], 1.0, 0.0, [0.1, 0.1]).tolist() == [True, False]
 
 
 def test_many_polygons_answer_as_each_does_alone() -> None:

@@ -10,23 +10,10 @@ import numpy.typing as npt
 from idac.core.errors import BadParameter
 from idac.sky.region_text import parse_region
 from idac.sky.regions import Mask, Polygon, Region
-from idac.sky.vectors import Floats, half_angle_sin2, unit_vectors
+from idac.sky.vectors import Floats, unit_vectors
 
 #: Cosine to the middle from which a cap of corners is safely less than a hemisphere, and what rounding may take away.
 _DEEP, _SPARE = 1e-3, 1e-12
-
-
-def points_in_circles(
-    ra_deg: npt.ArrayLike,
-    dec_deg: npt.ArrayLike,
-    centre_ra_deg: npt.ArrayLike,
-    centre_dec_deg: npt.ArrayLike,
-    radius_deg: npt.ArrayLike,
-) -> Mask:
-    """Whether each position lies in the circle of its row; all arguments broadcast against each other."""
-    sin2 = half_angle_sin2(centre_ra_deg, centre_dec_deg, ra_deg, dec_deg)
-    radius = np.asarray(radius_deg, dtype=np.float64)
-    return np.asarray((sin2 <= np.sin(np.radians(radius) / 2) ** 2) & (radius >= 0), dtype=bool)
 
 
 def points_in_polygons(

@@ -146,19 +146,6 @@ class Polygon:
                 on_edge |= (np.abs(side) <= _EPSILON * scale) & (along <= _EPSILON)
             return (inside | on_edge) & (depth > 0)
 
-    def half_spaces(self) -> Floats | None:
-        """Normals, shape (m, 3), such that a position is inside where no dot product is negative; None if concave."""
-        following = np.roll(self.corners, -1, axis=0)
-        normals = np.cross(self.corners, following)
-        lengths = np.linalg.norm(normals, axis=1)
-        if len(self.corners) < 3 or lengths.min() < 1e-14:
-            return None
-        normals /= lengths[:, None]
-        if normals[0] @ self.middle < 0:
-            normals = -normals
-        # Convex where every corner lies on the inner side of every edge.
-        return normals if (normals @ self.corners.T).min() > -1e-12 else None
-
     def cover(self, max_ranges: int = 16) -> Ranges:
         ra, dec = positions(self.middle)
         radius = float(np.degrees(np.arccos(np.clip(self._cos_radius, -1, 1)))) + 1e-9

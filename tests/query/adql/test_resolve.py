@@ -251,6 +251,17 @@ def test_common_tables_see_those_before_them_and_hide_published_ones() -> None:
             "line 1, column 8: There is no function of this name. Given: SQURT. Did you mean SQRT?",
         ),
         (
+            "SELECT zzzz FROM sky.stars",
+            "line 1, column 8: There is no column of this name in the tables of this query. Given: zzzz. "
+            "Allowed: id, ra, dec, mag, n, count_i, name, seen and 4 more. "
+            "SELECT * FROM tap_schema.columns lists all columns of all tables, with what they mean.",
+        ),
+        (
+            "SELECT zzzz(ra) FROM sky.stars",
+            "line 1, column 8: There is no function of this name. Given: ZZZZ. The service's capabilities list every "
+            "function (see also the reference of ADQL in the documentation).",
+        ),
+        (
             "SELECT POWER(ra) FROM sky.stars",
             "line 1, column 8: This function takes another number of arguments. Given: 1. "
             "Allowed: power(x DOUBLE, y DOUBLE) -> DOUBLE.",

@@ -76,7 +76,7 @@ class _Call:
         if self.name in GEOMETRY or self.name in SPECIAL or self.name in FUNCTIONS:
             return
         names = [*FUNCTIONS, *SPECIAL, *GEOMETRY]
-        hint = FUNCTIONS_ELSEWHERE.get(self.name) or nearest(self.name, names, str)
+        hint = FUNCTIONS_ELSEWHERE.get(self.name) or nearest(self.name, names, str) or _LISTED
         raise self.expressions.error("There is no function of this name.", self.node, value=self.name, hint=hint)
 
     # -- forms with rules of their own -----------------------------------------------------------------------------
@@ -274,6 +274,7 @@ class _Call:
 
 
 _MOST_BINS = 10_000
+_LISTED = "The service's capabilities list every function (see also the reference of ADQL in the documentation)."
 #: Aggregates of which an argument is the same for all rows.
 _WRITTEN_OUT = {
     "QUANTILE": _Call.quantile,

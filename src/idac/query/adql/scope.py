@@ -14,6 +14,9 @@ from idac.query.adql.nodes import quoted
 from idac.tables.model import Column, Table
 from idac.tables.names import adql_name
 
+#: Column names that an error lists.
+_MOST_LISTED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Visible:
@@ -177,9 +180,14 @@ class Scope:
         sources = [source] if source else self.sources
         names = [c.name for s in sources for c in s.columns.all]
         where = source.shown if source else "the tables of this query"
-        return self.error(
-            f"There is no column of this name in {where}.", name, name.name, next_step=self.hint(name, names)
-        )
+        what, hint = f"There is no column of this name in {where}.", self.hint(name, names)
+        if hint is not None:
+            return self.error(what, name, name.name, next_step=hint)
+        listed = ", ".join(map(adql_name, names[:_MOST_LISTED]))
+        more = len(names) - _MOST_LISTED
+        allowed = f"{listed} and {more} more" if more > 0 else listed
+        step = "SELECT * FROM tap_schema.columns lists all columns of all tables, with what they mean."
+        return self.error(what, name, name.name, allowed=allowed, next_step=step)
 
     def unknown_source(self, qualifiers: Sequence[exp.Identifier]) -> BadQuery:
         scope: Scope | None = self
