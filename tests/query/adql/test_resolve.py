@@ -251,6 +251,14 @@ def test_common_tables_see_those_before_them_and_hide_published_ones() -> None:
             "line 1, column 8: There is no function of this name. Given: SQURT. Did you mean SQRT?",
         ),
         (
+            "SELECT ivo_healpix_index(30, ra, dec) FROM sky.stars",
+            "line 1, column 26: There is no HEALPix order of this number. Given: 30. Allowed: 0 to 29.",
+        ),
+        (
+            "SELECT ivo_healpix_center(-1, 5) FROM sky.stars",
+            "line 1, column 27: There is no HEALPix order of this number. Given: -1. Allowed: 0 to 29.",
+        ),
+        (
             "SELECT zzzz FROM sky.stars",
             "line 1, column 8: There is no column of this name in the tables of this query. Given: zzzz. "
             "Allowed: id, ra, dec, mag, n, count_i, name, seen and 4 more. "

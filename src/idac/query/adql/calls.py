@@ -16,6 +16,7 @@ from idac.query.adql.literals import repr_double
 from idac.query.adql.nodes import bare, constant, is_text, kind_of, place_of, typed, unit_of, widened
 from idac.query.adql.types import alike, belongs, describe, widest
 from idac.sky.frames import FRAMES
+from idac.sky.healpix import MAX_ORDER
 from idac.tables.model import DOUBLE, POINT, DataType
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ class _Call:
         if function.engine_name == "IVO_GEOM_TRANSFORM":
             return self.transform(function)
         arguments = self.healpix_arguments() if function.name == "IVO_HEALPIX_INDEX" else None
-        return self.made(function, arguments or self.arguments(function))
+        arguments = arguments or self.arguments(function)
+        if function.name in _BY_ORDER:
+            self.healpix_order(self.node.expressions[0])
+        return self.made(function, arguments)
 
     def made(self, function: Function, arguments: list[exp.Expr]) -> exp.Expr:
         kinds = [kind_of(a) or DOUBLE for a in arguments]
@@ -161,6 +165,13 @@ class _Call:
         order = self.argument(given[0], "integer", self.name)
         point = bare(self.argument(given[1], "point", self.name))
         return [order, point.this, point.expression] if isinstance(point, g.Point) else [order, point]
+
+    def healpix_order(self, given: exp.Expr) -> None:
+        order = constant(given)
+        if order is not None and not 0 <= order <= MAX_ORDER:
+            raise self.expressions.error(
+                "There is no HEALPix order of this number.", given, value=f"{order:g}", allowed=f"0 to {MAX_ORDER}"
+            )
 
     def transform(self, function: Function) -> exp.Expr:
         """A point in another frame; of a circle its centre, of a polygon its corners, since a change of frame turns."""
@@ -274,6 +285,7 @@ class _Call:
 
 
 _MOST_BINS = 10_000
+_BY_ORDER = ("IVO_HEALPIX_INDEX", "IVO_HEALPIX_CENTER")
 _LISTED = "The service's capabilities list every function (see also the reference of ADQL in the documentation)."
 #: Aggregates of which an argument is the same for all rows.
 _WRITTEN_OUT = {
