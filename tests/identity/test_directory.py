@@ -13,8 +13,9 @@ from idac.identity.ledger import Ledger
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
-from idac.identity.throttle import Throttle, network_of
+from idac.identity.throttle import Throttle
 from idac.identity.watch import CallerWatch
+from idac.web.callers import network_of
 from identity_clock import Clock
 
 ME = "local:tester"

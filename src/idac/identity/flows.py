@@ -12,7 +12,7 @@ from idac.core.errors import NotAuthenticated, TooOften
 from idac.identity.credentials import Secret, matches, new_secret, parse_plain
 from idac.identity.schema import FLOWS
 from idac.identity.store import IdentityStore, ms
-from idac.identity.throttle import network_of
+from idac.web.callers import network_of
 
 #: Seconds from the button to the return: time for a second factor, and for finding the telephone.
 FLOW_S = 600

@@ -42,7 +42,7 @@ class IdentityStore:
         self.now = now
         database.create(metadata, part="identity", version=1)
         with database.begin() as connection:
-            first = _insert(connection, NUMBERS).values(name="id", next=first_id)
+            first = insert_into(connection, NUMBERS).values(name="id", next=first_id)
             connection.execute(first.on_conflict_do_nothing())
 
     @contextmanager
@@ -175,7 +175,7 @@ class Records:
         return set(self.connection.execute(query).scalars())
 
     def put_claimed_administrator(self, account_id: int, issuer: str) -> None:
-        insert = _insert(self.connection, CLAIMED_ADMINS).values(account=account_id, issuer=issuer)
+        insert = insert_into(self.connection, CLAIMED_ADMINS).values(account=account_id, issuer=issuer)
         self.connection.execute(insert.on_conflict_do_nothing())
 
     def remove_claimed_administrator(self, account_id: int, issuer: str) -> None:
@@ -215,7 +215,7 @@ class Records:
 
     def put_member(self, group_id: int, account_id: int, *, source: str = "", expires: datetime | None = None) -> None:
         """Make the account a member, or set a new date where it is one."""
-        insert = _insert(self.connection, MEMBERS).values(
+        insert = insert_into(self.connection, MEMBERS).values(
             group=group_id, account=account_id, source=source, expires=maybe_ms(expires), created=self.ms
         )
         keys = [MEMBERS.c.group, MEMBERS.c.account, MEMBERS.c.source]
@@ -233,7 +233,7 @@ class Records:
         self.connection.execute(gone.where(MEMBERS.c.group.not_in(but)))
 
     def put_grant(self, group_id: int, right: str, expires: datetime | None) -> None:
-        insert = _insert(self.connection, GRANTS).values(
+        insert = insert_into(self.connection, GRANTS).values(
             group=group_id, right=right, expires=maybe_ms(expires), created=self.ms
         )
         keys = [GRANTS.c.group, GRANTS.c.right]
@@ -283,7 +283,7 @@ class Records:
     def count_guess(self, subject: str, window: int) -> int:
         """One more wrong guess in this stretch of time; returns how many there were."""
         self.connection.execute(sa.delete(GUESSES).where(GUESSES.c.window < window))
-        insert = _insert(self.connection, GUESSES).values(subject=subject, window=window, count=1)
+        insert = insert_into(self.connection, GUESSES).values(subject=subject, window=window, count=1)
         more = insert.on_conflict_do_update(
             index_elements=[GUESSES.c.subject, GUESSES.c.window], set_={"count": GUESSES.c.count + 1}
         )
@@ -301,7 +301,7 @@ class Records:
         self.connection.execute(AUDIT.insert().values(**values, detail=text))
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
     """INSERT with ON CONFLICT, which both databases have and SQLAlchemy's common form has not."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 
 from idac.core.errors import TooOften
 from idac.identity.settings import IdentitySettings
 from idac.identity.store import IdentityStore, ms
+from idac.web.callers import network_of
 
 
 class Throttle:
@@ -67,14 +67,3 @@ class Throttle:
                 next_step=f"Try again in {left_s} s. Programs that send an old token may be the cause.",
                 retry_after_s=left_s,
             )
-
-
-def network_of(address: str) -> str:
-    """The address, or for IPv6 the network of it that one customer has whole."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    if parsed.version == 6:
-        return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
-    return str(parsed)

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from idac.core.errors import BadParameter, NotFound
 from idac.core.principal import Principal
-from idac.query.routes_tap import answer, fair_owner
+from idac.query.routes_tap import answer
 from idac.query.service import QueryRequest, QueryService
 from idac.query.tap_request import TapRequest, requested_format
 from idac.tables.model import Column, Table
 from idac.tables.names import adql_name, adql_table_name
+from idac.web.callers import fair_owner
 from idac.web.context import WebContext
 from idac.web.parameters import Parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of

@@ -27,6 +27,7 @@ from idac.query.uploads import Uploads
 from idac.tables.model import Table
 from idac.tables.names import adql_table_name
 from idac.web.bodies import read_parameters
+from idac.web.callers import fair_owner
 from idac.web.context import WebContext
 from idac.web.parameters import Parameters
 from idac.web.routes import Policy, PolicyRoute, principal_of
@@ -228,13 +229,6 @@ def answer(started: Started, web: WebContext, asked: TapRequest) -> Response:
         stall_timeout_s=web.settings.stall_timeout_s,
         limiter=web.threads,
     )
-
-
-def fair_owner(request: Request, principal: Principal) -> str:
-    """Whom the engine's queue counts a query for: anonymous callers by address, or one would starve the others."""
-    if principal.kind != "anonymous" or request.client is None:
-        return principal.name
-    return f"{principal.name}@{request.client.host}"
 
 
 def _nothing() -> None:
