@@ -35,6 +35,11 @@ DOORS: dict[str, Door] = {
     "/auth/identities": "person",
     "/auth/identities/{provider}": "session",
     "/auth/unlink": "session",
+    "/auth/code": "session",
+    "/auth/device": "exchange",
+    "/auth/token": "exchange",
+    "/auth/revoke": "exchange",
+    "/.well-known/oauth-authorization-server": "open",
     "/auth/api/v1/users": "admin",
     "/auth/api/v1/audit": "admin",
 }
@@ -182,6 +187,7 @@ def test_nobody_sends_a_form_that_was_not_given_to_them(
             assert client.post("/auth/logout").status_code == 403
             assert client.post("/auth/tokens", data={"name": "x", "scope": "read:tap"}).status_code == 403
             assert client.post("/auth/identities/nobody").status_code == 403
+            assert client.post("/auth/code", data={"user_code": "WDJB-MJHT", "decision": "allow"}).status_code == 403
             assert client.post("/auth/unlink", data={"issuer": "x", "subject": "x"}).status_code == 403
             assert client.post("/auth/api/v1/tokens", json={"token_name": "x"}).status_code == 403
             assert client.delete("/auth/api/v1/tokens/" + "0" * 22).status_code == 403

@@ -124,6 +124,26 @@ FLOWS = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False, index=True),
 )
 
+#: Log-ins of programs that have no browser (RFC 8628), from the code that they show until they fetch their token.
+DEVICES = sa.Table(
+    "identity_devices",
+    metadata,
+    sa.Column("key", sa.String(22), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("user_digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("client", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(40), nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("network", sa.String(64), nullable=False, index=True),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), index=True),
+    sa.Column("interval_s", sa.Integer, nullable=False),
+    _time("polled"),
+    _time("created", optional=False),
+    sa.Column("expires", sa.BigInteger, nullable=False, index=True),
+)
+
 #: Administrators by the word of an issuer, who are so until it says otherwise.
 CLAIMED_ADMINS = sa.Table(
     "identity_claimed_admins",

@@ -17,6 +17,8 @@ RIGHT_NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 GROUP_NAME = r"^[a-z]([a-z0-9_-]*[a-z0-9])?$"
 #: What no user or group may be called, since it means something already.
 RESERVED_NAMES = frozenset({ANONYMOUS.name, LOCAL_ADMIN.name, PUBLIC, "root"})
+#: Names that programs have for themselves.
+CLIENT_ID = r"^[A-Za-z0-9._-]+$"
 _GROUP_PREFIX = r"^[a-z]([a-z0-9_-]*)[-_]$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -200,6 +202,16 @@ class IdentitySettings(Section):
 
     notebook_token_s: Annotated[int, Field(ge=60)] = 24 * 3600
     """Longest life of a token for a notebook, in seconds."""
+
+    device_clients: dict[Annotated[str, Field(pattern=CLIENT_ID, max_length=64)], str] = Field(
+        default_factory=lambda: {"idac": "idac login"}
+    )
+    """Programs that may log people in by a code that they show (device authorisation, RFC 8628), by client_id, with
+    what people call them. The default is the command ``idac login``; ``{}`` turns such log-ins off."""
+
+    device_token_s: Annotated[int, Field(ge=60)] = 90 * 24 * 3600
+    """Life of a token that a program got so, in seconds, and no longer than max_token_s: a season of work between two
+    log-ins."""
 
     check_s: Annotated[float, Field(ge=0, le=5)] = 3.0
     """Seconds for which a process believes what it has just looked up. A token that is revoked, or a right that ends,

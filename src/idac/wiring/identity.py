@@ -14,6 +14,7 @@ from idac.core.principal import Principal
 from idac.core.secrets import SecretSource
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
+from idac.identity.device import DeviceGrants
 from idac.identity.directory import Directory
 from idac.identity.gate import LOG_IN_PATH, make_gate
 from idac.identity.github import GitHubProvider
@@ -22,6 +23,7 @@ from idac.identity.ledger import Ledger
 from idac.identity.oidc import OpenIdProvider
 from idac.identity.provider import Provider
 from idac.identity.routes_api import ApiRoutes
+from idac.identity.routes_device import DeviceRoutes
 from idac.identity.routes_login import LogInRoutes
 from idac.identity.routes_provider import ProviderRoutes
 from idac.identity.self_service import SelfService
@@ -78,13 +80,14 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext, se
         _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
     )
     api = ApiRoutes(SelfService(administration), administration, cookies, web)
+    device = DeviceRoutes(DeviceGrants(store, chosen, throttle), chosen, cookies, web)
     return Identity(
         make_gate(identifier, ledger, web.urls),
         directory,
         ledger,
         CallerWatch(directory, chosen.watch_s),
         administration,
-        (*log_in.routes(), *elsewhere.routes(), *api.routes()),
+        (*log_in.routes(), *elsewhere.routes(), *api.routes(), *device.routes()),
     )
 
 
