@@ -16,7 +16,7 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 ORDER = [
     *("core", "sky", "tables", "web", "identity", "jobs", "catalogs", "query"),
     *("images", "userspace", "alerts", "notebooks", "portal", "operations"),
-    *("wiring", "deploy", "cli"),
+    *("client", "wiring", "deploy", "cli"),
 ]
 
 

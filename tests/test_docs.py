@@ -19,6 +19,7 @@ from fenced import Block, Shell, blocks, commands, run_script
 from idac.catalogs.felis import read_felis
 from idac.cli import up
 from idac.cli.config import iter_keys
+from idac.client.kept import LogIn, LogIns
 from idac.core import errors
 from idac.core.loading import load_settings
 from idac.query.adql.functions import FUNCTIONS
@@ -233,8 +234,12 @@ HERE = {"https://dac.example.org": "{url}", "idac_…": "idac_token", "dp1.objec
 
 
 @pytest.mark.parametrize("block", all_blocks("python"), ids=str)
-def test_what_is_shown_in_python_works(block: Block, demo: IdacProcess) -> None:
+def test_what_is_shown_in_python_works(
+    block: Block, demo: IdacProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: dict[str, Any] = {}
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    LogIns().keep(LogIn(demo.url, "idac_token", "me", ("read:tap",)))
     with foreign_clients():
         text = block.text.replace("http://localhost:8080", demo.url)
         for shown, there in HERE.items():

@@ -88,7 +88,9 @@ def test_every_command_runs_as_it_is_written(
         centre.stop()
     monkeypatch.chdir(folder)
     shell = Shell(command_runner(monkeypatch, capsys), monkeypatch)
-    said = "".join(shell.run(line) for block in rest for line in commands(block))
+    lines = [line for block in rest for line in commands(block)]
+    # What is asked of a centre from afar is in tests/client.
+    said = "".join(shell.run(line) for line in lines if "https://dac.example.org" not in line)
     assert "tycho2.main is the version of" in said
     assert "This is valid ADQL 2.1." in said
     assert {"pleiades.parquet", "tycho2.yaml", "dac.schema.json"} <= {path.name for path in folder.iterdir()}

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("idac.cli.up", "Run this centre."),
     "query": ("idac.cli.query", "Run an ADQL query on the archive."),
     "explain": ("idac.cli.explain", "Show what a query will read, and how."),
+    "login": ("idac.cli.login", "Log in at a centre, and keep its token on this machine."),
+    "logout": ("idac.cli.logout", "Revoke the token of a log-in, and remove it here."),
     "user": ("idac.cli.user", "Make, list, freeze and end accounts."),
     "group": ("idac.cli.group", "Groups, their members and their data rights."),
     "token": ("idac.cli.token", "Make, list and revoke tokens."),
