@@ -16,6 +16,7 @@ from idac.core.loading import load_settings
 from idac.identity.administration import Administration
 from idac.identity.credentials import Secret
 from idac.wiring.app import build_centre
+from idac.wiring.quotas import QuotaDesk
 from idac.wiring.settings import DacSettings
 from services import http
 from services.http_server import serving
@@ -50,6 +51,7 @@ class IdentityCentre:
     app: Starlette
     administration: Administration
     folder: Path
+    quotas: QuotaDesk
 
     @property
     def tap(self) -> str:
@@ -110,4 +112,4 @@ def identity_centre(
     centre = build_centre(load_settings(DacSettings, folder / "dac.yaml"))
     assert centre.identity is not None
     with serving(centre.app) as url:
-        yield IdentityCentre(url, centre.app, centre.identity.administration, folder)
+        yield IdentityCentre(url, centre.app, centre.identity.administration, folder, centre.identity.quotas)

@@ -40,6 +40,8 @@ DOORS: dict[str, Door] = {
     "/auth/token": "exchange",
     "/auth/revoke": "exchange",
     "/.well-known/oauth-authorization-server": "open",
+    "/auth/quota": "person",
+    "/auth/api/v1/quota": "open",
     "/auth/api/v1/users": "admin",
     "/auth/api/v1/audit": "admin",
 }

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "user": ("idac.cli.user", "Make, list, freeze and end accounts."),
     "group": ("idac.cli.group", "Groups, their members and their data rights."),
     "token": ("idac.cli.token", "Make, list and revoke tokens."),
+    "quota": ("idac.cli.quota", "See quotas, and set limits until a date."),
     "audit": ("idac.cli.audit", "Read the audit log."),
     "adql": ("idac.cli.adql", "Check ADQL text."),
 }

@@ -10,6 +10,7 @@ from idac.core.errors import UserError
 from idac.core.principal import ANONYMOUS
 from idac.identity.identify import Identifier, address_of
 from idac.identity.ledger import Ledger
+from idac.identity.rates import Meter
 from idac.web.routes import Gate
 from idac.web.urls import PublicUrl
 
@@ -34,11 +35,11 @@ class Challenges:
         return [*basic, *ivoa, 'Bearer realm="idac"']
 
 
-def make_gate(identifier: Identifier, ledger: Ledger, urls: PublicUrl) -> Gate:
+def make_gate(identifier: Identifier, ledger: Ledger, urls: PublicUrl, meter: Meter) -> Gate:
     """The gate of a centre with identity."""
 
     def note(request: Request, error: UserError) -> None:
         principal = getattr(request.state, "principal", ANONYMOUS)
         ledger.note_refusal(principal.name, request.url.path, address_of(request), error.what)
 
-    return Gate(identifier, Challenges(urls), note, LOG_IN_PATH)
+    return Gate(identifier, Challenges(urls), note, LOG_IN_PATH, meter)

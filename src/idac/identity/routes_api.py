@@ -12,10 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from idac.core.errors import BadParameter
 from idac.core.principal import Principal
+from idac.core.quota import SERVICES, Quota
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.model import SCOPES, TOKEN_KINDS, Account, AuditEntry, Token, TokenKind
 from idac.identity.pages import page, tokens_body
+from idac.identity.quotas import Quotas
 from idac.identity.self_service import SelfService, allowed_scopes
 from idac.identity.token_store import find_token
 from idac.web.bodies import read_parameters
@@ -32,9 +34,11 @@ _AUDIT_MOST = 10_000
 class ApiRoutes:
     """Self-service for whoever is logged in, and a little administration. Secrets are shown once."""
 
-    def __init__(self, service: SelfService, administration: Administration, cookies: Cookies, web: WebContext) -> None:
+    def __init__(
+        self, service: SelfService, administration: Administration, cookies: Cookies, web: WebContext, quotas: Quotas
+    ) -> None:
         self._service, self._administration = service, administration
-        self._cookies, self._web = cookies, web
+        self._cookies, self._web, self._quotas = cookies, web, quotas
 
     def routes(self) -> list[PolicyRoute]:
         user = Policy("user", "json", cross_origin=False)
@@ -75,6 +79,7 @@ class ApiRoutes:
     async def user_info(self, request: Request) -> Response:
         principal = principal_of(request)
         account, groups = await self._web.in_state_thread(lambda: self._service.account(principal))
+        quota = await self._web.in_state_thread(lambda: self._quotas.of(principal))
         answer = {
             "username": account.name,
             "name": account.full_name,
@@ -84,6 +89,7 @@ class ApiRoutes:
             # Each user is a group of one, as on any Unix machine.
             "groups": [{"name": account.name, "id": account.uid}, *({"name": g.name, "id": g.gid} for g in groups)],
             "data_rights": sorted(principal.rights),
+            "quota": _quota_json(quota),
         }
         return JSONResponse(_known(answer), headers=_PRIVATE)
 
@@ -201,6 +207,13 @@ class ApiRoutes:
             return [entry_json(entry) for _, entry in zip(range(_AUDIT_MOST), entries, strict=False)]
 
         return JSONResponse(await self._web.in_state_thread(read), headers=_PRIVATE)
+
+
+def _quota_json(quota: Quota) -> dict[str, object] | None:
+    """A quota as Gafaelfawr's user-info tells it, which has no words for the rest; None where nothing is limited."""
+    requests = {service: amount for service in SERVICES if (amount := quota.of(service)) is not None}
+    running = {} if quota.concurrent is None else {"tap": {"concurrent": quota.concurrent}}
+    return {"api": requests, "tap": running} if requests or running else None
 
 
 def token_json(token: Token) -> dict[str, object]:

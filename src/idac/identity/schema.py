@@ -161,6 +161,28 @@ GUESSES = sa.Table(
     sa.Column("count", sa.Integer, nullable=False),
 )
 
+#: Requests that processes have taken for a caller and service in the stretch of time that *ends* then.
+RATES = sa.Table(
+    "identity_rates",
+    metadata,
+    sa.Column("subject", sa.String(80), primary_key=True),
+    sa.Column("service", sa.String(20), primary_key=True),
+    sa.Column("ends", sa.BigInteger, nullable=False, index=True),
+    sa.Column("taken", sa.BigInteger, nullable=False),
+)
+
+#: Limits that an administrator set for an account or a group, in place of those of dac.yaml; *amount* null: no limit.
+QUOTAS = sa.Table(
+    "identity_quotas",
+    metadata,
+    sa.Column("subject", sa.String(64), primary_key=True),
+    sa.Column("limit", sa.String(20), primary_key=True),
+    sa.Column("amount", sa.BigInteger),
+    _time("expires"),
+    _time("created", optional=False),
+    sa.Column("actor", sa.Text, nullable=False),
+)
+
 #: The next number for a user or group. It only grows.
 NUMBERS = sa.Table(
     "identity_numbers",

@@ -11,6 +11,7 @@ from idac.core.principal import ANONYMOUS, LOCAL_ADMIN
 from idac.core.rights import PUBLIC
 from idac.core.secrets import NAME, SecretRef
 from idac.core.settings import Section
+from idac.identity.quota_settings import QuotaSettings
 
 RIGHT_NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 #: Names of groups, as idac group has them.
@@ -230,6 +231,9 @@ class IdentitySettings(Section):
 
     guess_window_s: Annotated[int, Field(ge=1)] = 300
     """Seconds in which guesses are counted, and the longest wait after too many."""
+
+    quotas: QuotaSettings = QuotaSettings()
+    """How much callers may ask for; no limits unless they are set."""
 
     first_id: Annotated[int, Field(ge=1000, le=2**31 - 1)] = 100_000
     """First number for users and groups (UID and GID, from one sequence). Numbers are never given twice; change it

@@ -45,6 +45,11 @@ class IdentityStore:
             first = insert_into(connection, NUMBERS).values(name="id", next=first_id)
             connection.execute(first.on_conflict_do_nothing())
 
+    @property
+    def database(self) -> Database:
+        """Where it is kept, with what other parts keep."""
+        return self._database
+
     @contextmanager
     def read(self) -> Iterator[Records]:
         with self._database.read() as connection:

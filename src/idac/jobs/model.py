@@ -77,6 +77,8 @@ class NewJob:
     parameters: tuple[tuple[str, str], ...]
     run_id: str | None = None
     files: tuple[StoredFile, ...] = ()
+    #: Whom the job is counted for where that is not the owner's name: anonymous callers differ by address.
+    counted_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Job:
     progress: JobProgress = field(default_factory=JobProgress)
     error: JobError | None = None
     results: tuple[JobResult, ...] = ()
+    counted_for: str = ""
 
     @property
     def folder(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -11,12 +11,14 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from idac.core.errors import BadParameter, NotFound
 from idac.core.principal import Scope
+from idac.core.quota import Service
 from idac.jobs.delivery import StoredResponse
 from idac.jobs.model import ACTIVE, Job, JobResult, NewJob, Phase, StoredFile
 from idac.jobs.service import JobService, new_job_id
 from idac.jobs.uws_xml import iso_time, job_xml, jobs_xml, parameters_xml, results_xml
 from idac.jobs.watch import PhaseWatch
 from idac.web.bodies import read_parameters
+from idac.web.callers import fair_owner
 from idac.web.context import WebContext
 from idac.web.faces import error_votable
 from idac.web.parameters import Parameters
@@ -37,7 +39,8 @@ class JobKind(Protocol):
 
 
 class UwsRoutes:
-    """The job list at *path* and all under it, for tokens with *scope*.
+    """The job list at *path* and all under it, for tokens with *scope*; a new job counts as a request to
+    *service_name*.
 
     Errors of these pages are plain text; a job's own is a VOTable.
     """
@@ -50,9 +53,11 @@ class UwsRoutes:
         watch: PhaseWatch,
         web: WebContext,
         scope: Scope | None = None,
+        service_name: Service | None = None,
     ) -> None:
         self._path = path
         self._scope: Scope | None = scope
+        self._service_name: Service | None = service_name
         self._kind = kind
         self._service = service
         self._watch = watch
@@ -66,7 +71,7 @@ class UwsRoutes:
         job = f"{self._path}/{{job_id}}"
         return [
             PolicyRoute(self._path, self.list_jobs, methods=["GET"], policy=small),
-            PolicyRoute(self._path, self.create, methods=["POST"], policy=large),
+            PolicyRoute(self._path, self.create, methods=["POST"], policy=replace(large, service=self._service_name)),
             PolicyRoute(job, self.show, methods=["GET"], policy=small),
             PolicyRoute(job, self.change, methods=["POST"], policy=large),
             PolicyRoute(job, self.delete, methods=["DELETE"], policy=small),
@@ -108,7 +113,8 @@ class UwsRoutes:
             run_id = parameters.text("RUNID")
             limits = _Limits.of(parameters)
             files = await self._in_thread(lambda: self._kind.take_files(job_id, parameters))
-            new = NewJob(self._kind.name, principal, _own_parameters(parameters), run_id, files)
+            counted_for = fair_owner(request, principal)
+            new = NewJob(self._kind.name, principal, _own_parameters(parameters), run_id, files, counted_for)
             await self._in_thread(lambda: self._create(new, job_id, limits, run))
         return self._see(request, job_id)
 

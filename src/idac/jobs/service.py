@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 
 from idac.core.errors import Busy, Conflict, NotFound
 from idac.core.principal import ANONYMOUS, Principal
+from idac.core.quota import UNLIMITED, Quota
 from idac.core.store import Store
 from idac.jobs.model import ACTIVE, Job, JobLine, JobResult, NewJob, Phase, StoredFile
+from idac.jobs.room import require_room
 from idac.jobs.settings import JobsSettings
 from idac.jobs.store import JobStore
 from idac.jobs.sweeper import remove
@@ -26,16 +28,22 @@ class JobService:
 
     A job belongs to its owner (and administrators). Anonymous jobs belong to whoever knows their id; lists never show
     them, so an anonymous caller's list is always empty. *wake* tells this process's workers that there is something
-    to do.
+    to do. *quota_of* says how much a caller may have.
     """
 
     def __init__(
-        self, jobs: JobStore, results: Store, settings: JobsSettings, wake: Callable[[], None] = lambda: None
+        self,
+        jobs: JobStore,
+        results: Store,
+        settings: JobsSettings,
+        wake: Callable[[], None] = lambda: None,
+        quota_of: Callable[[Principal], Quota] = lambda _: UNLIMITED,
     ) -> None:
         self._jobs = jobs
         self.results = results
         self.settings = settings
         self._wake = wake
+        self._quota_of = quota_of
 
     def create(self, new: NewJob, *, job_id: str, run: bool) -> Job:
         """Store a job under an id that the caller made (its files are already in that id's folder)."""
@@ -53,13 +61,17 @@ class JobService:
 
     def _require_room(self, new: NewJob) -> None:
         limit = self.settings.max_queued_per_owner
-        if self._jobs.count_unfinished(new.kind, new.owner.name) >= limit:
+        counted_for = new.counted_for or new.owner.name
+        if self._jobs.count_unfinished(new.kind, counted_for) >= limit:
             raise Busy(
                 "You have too many unfinished jobs.",
                 value=str(limit),
                 allowed=f"{limit} unfinished jobs (jobs.max_queued_per_owner)",
                 next_step="Wait for some to end, or delete some.",
             )
+        quota = self._quota_of(new.owner)
+        if quota.queued is not None or quota.result_bytes is not None:
+            require_room(quota, self._jobs.use(counted_for))
 
     def get(self, kind: str, job_id: str, principal: Principal) -> Job:
         """The job; NotFound where it is not there or not this caller's, which the caller can't tell apart."""

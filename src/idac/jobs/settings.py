@@ -49,8 +49,8 @@ class JobsSettings(Section):
     proxies."""
 
     max_queued_per_owner: Annotated[int, Field(ge=1)] = 10_000
-    """Unfinished jobs of one owner (all anonymous callers count as one), so that a runaway script can't fill the
-    state database."""
+    """Unfinished jobs of one owner (anonymous callers are told apart by address), so that a runaway script can't fill
+    the state database. identity.quotas has limits by group."""
 
     list_limit: Annotated[int, Field(ge=1)] = 10_000
     """Jobs shown in one list when the request does not say LAST; the newest are shown."""

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from idac.core.database import Database
 from idac.core.principal import Principal
+from idac.core.quota import JobUse, KeptResult
 from idac.jobs.model import (
+    ACTIVE,
     UNFINISHED,
     Job,
     JobError,
@@ -91,7 +93,7 @@ class JobStore:
         values = {
             "id": job_id,
             "kind": new.kind,
-            "owner": new.owner.name,
+            "owner": new.counted_for or new.owner.name,
             "principal": _principal_text(new.owner),
             "phase": phase,
             "run_id": new.run_id,
@@ -142,6 +144,23 @@ class JobStore:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def use(self, owner: str, largest: int = 10) -> JobUse:
+        """What all jobs that are counted for *owner* take now, with the *largest* results."""
+        mine = JOBS.c.owner == owner
+        with self._database.read() as connection:
+            size = _size_of_results(connection)
+            active = sa.select(JOBS.c.phase, sa.func.count().label("n")).where(mine, JOBS.c.phase.in_(ACTIVE))
+            counts = {row.phase: row.n for row in connection.execute(active.group_by(JOBS.c.phase))}
+            kept = sa.select(JOBS.c.id, JOBS.c.run_id, JOBS.c.destruction, size.label("size"))
+            kept = kept.where(mine, JOBS.c.phase == Phase.COMPLETED).order_by(sa.desc("size"))
+            rows = connection.execute(kept).all()
+        return JobUse(
+            counts.get(Phase.PENDING, 0) + counts.get(Phase.QUEUED, 0),
+            counts.get(Phase.EXECUTING, 0),
+            sum(int(row.size or 0) for row in rows),
+            tuple(KeptResult(r.id, int(r.size), _time(r.destruction), r.run_id) for r in rows[:largest] if r.size),
+        )
+
     def queue(self, job_id: str) -> bool:
         """PENDING → QUEUED; False if it was not PENDING."""
         return self._change(
@@ -185,14 +204,38 @@ class JobStore:
         with self._database.begin() as connection:
             return connection.execute(JOBS.delete().where(JOBS.c.id == job_id)).rowcount == 1
 
-    def claim(self, kinds: Collection[str], worker: str, lease_s: float) -> tuple[Job, Claim] | None:
-        """Take the next QUEUED job: of the owner with the fewest running, the one that has waited longest."""
+    def claim(
+        self, kinds: Collection[str], worker: str, lease_s: float, most: Callable[[str], int | None] | None = None
+    ) -> tuple[Job, Claim] | None:
+        """Take the next QUEUED job: of the owner with the fewest running, the one that has waited longest.
+
+        *most* says how many jobs an owner may have running; None is any number.
+        """
         waiting = sa.select(JOBS.c.id).where(JOBS.c.phase == Phase.QUEUED, JOBS.c.kind.in_(kinds)).limit(1)
         with self._database.read() as connection:  # an idle worker's look must not take SQLite's one write lock
             if connection.execute(waiting).first() is None:
                 return None
+        if most is None:
+            return self._claim(kinds, worker, lease_s, ())
+        with self._database.exclusive("claims"):  # two who count at once would both find room for one more
+            return self._claim(kinds, worker, lease_s, self._full_owners(kinds, most))
+
+    def _full_owners(self, kinds: Collection[str], most: Callable[[str], int | None]) -> list[str]:
+        """Owners with jobs waiting who may have no more running."""
+        waiting = sa.func.sum(sa.case((JOBS.c.phase == Phase.QUEUED, 1), else_=0))
+        running = sa.func.sum(sa.case((JOBS.c.phase == Phase.EXECUTING, 1), else_=0))
+        query = sa.select(JOBS.c.owner, running.label("running")).where(JOBS.c.phase.in_(UNFINISHED))
+        query = query.where(JOBS.c.kind.in_(kinds)).group_by(JOBS.c.owner).having(waiting > 0)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        limits = {row.owner: most(row.owner) for row in rows}
+        return [row.owner for row in rows if (limit := limits[row.owner]) is not None and row.running >= limit]
+
+    def _claim(
+        self, kinds: Collection[str], worker: str, lease_s: float, full: Collection[str]
+    ) -> tuple[Job, Claim] | None:
         with self._database.begin() as connection:
-            job_id = connection.execute(_next_job(kinds)).scalar()
+            job_id = connection.execute(_next_job(kinds, full)).scalar()
             if job_id is None:
                 return None
             now = self._ms()
@@ -301,7 +344,15 @@ class JobStore:
         return _ms(self._now())
 
 
-def _next_job(kinds: Collection[str]) -> sa.Select[tuple[str]]:
+def _size_of_results(connection: sa.Connection) -> sa.ColumnElement[int]:
+    """Bytes of a job's result, of which there is one; null where there is none."""
+    if connection.dialect.name == "sqlite":
+        return sa.func.json_extract(JOBS.c.results, "$[0].size")
+    text = sa.func.json_extract_path_text(sa.cast(JOBS.c.results, sa.JSON), "0", "size")
+    return sa.cast(text, sa.BigInteger)
+
+
+def _next_job(kinds: Collection[str], full: Collection[str]) -> sa.Select[tuple[str]]:
     running = (
         sa.select(JOBS.c.owner, sa.func.count().label("n"))
         .where(JOBS.c.phase == Phase.EXECUTING)
@@ -310,7 +361,7 @@ def _next_job(kinds: Collection[str]) -> sa.Select[tuple[str]]:
     )
     first = (
         sa.select(JOBS.c.owner, sa.func.min(JOBS.c.queued).label("queued"))
-        .where(JOBS.c.phase == Phase.QUEUED, JOBS.c.kind.in_(kinds))
+        .where(JOBS.c.phase == Phase.QUEUED, JOBS.c.kind.in_(kinds), JOBS.c.owner.not_in(full))
         .group_by(JOBS.c.owner)
         .subquery()
     )
@@ -349,6 +400,7 @@ def _job(row: Mapping[str, Any] | sa.RowMapping) -> Job:
         progress=JobProgress(**progress),
         error=JobError(**json.loads(row["error"])) if row["error"] else None,
         results=tuple(JobResult(**result) for result in json.loads(row["results"])),
+        counted_for=row["owner"],
     )
 
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from idac.core.errors import Cancelled, ResourceExhausted, StoreUnavailable
+from idac.core.errors import Cancelled, ResourceExhausted, StoreUnavailable, TooLarge
+from idac.core.quota import Quota
 from idac.core.store import Store
 from idac.jobs.model import Job, JobError, JobProgress, JobResult, Phase
+from idac.jobs.room import no_room_left
 from idac.jobs.settings import JobsSettings
 from idac.jobs.store import Claim, JobStore
 from idac.jobs.sweeper import Sweeper
@@ -108,7 +110,8 @@ class Workers:
     One minding thread looks at the state database every ``poll_s``: it renews leases, stops what was aborted, deleted
     or is over its time, takes over what others left, and hands new jobs to threads. So an abort given anywhere stops
     the work here within half a second, at the cost of one small query a look however many jobs run. *changed* is told,
-    from some thread, whenever a phase has changed here.
+    from some thread, whenever a phase has changed here. *quota_of* says what whoever a job is counted for may have;
+    without it there are no quotas.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Workers:
         runners: Mapping[str, Runner],
         settings: JobsSettings,
         changed: Callable[[], None] = lambda: None,
+        quota_of: Callable[[str], Quota] | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._jobs = jobs
@@ -125,6 +129,7 @@ class Workers:
         self._runners = dict(runners)
         self._settings = settings
         self._changed = changed
+        self._quota_of = quota_of
         self._sweeper = Sweeper(jobs, results, settings)
         self._runs: dict[str, Run] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -187,10 +192,14 @@ class Workers:
             if again or failed:
                 log.warning("took over jobs of silent workers: %d queued again, %d given up", again, failed)
         while len(self._runs) < self._settings.workers and not self._stopping.is_set():
-            claimed = self._jobs.claim(tuple(self._runners), self.name, self._settings.lease_s)
+            most = self._most_running if self._quota_of is not None else None
+            claimed = self._jobs.claim(tuple(self._runners), self.name, self._settings.lease_s, most)
             if claimed is None:
                 return
             self._begin(*claimed)
+
+    def _most_running(self, owner: str) -> int | None:
+        return self._quota_of(owner).concurrent if self._quota_of is not None else None
 
     def _check(self, runs: Mapping[str, Run]) -> None:
         held = self._jobs.held(self.name)
@@ -242,7 +251,7 @@ class Workers:
 
     def _publish(self, run: Run, produced: Produced) -> None:
         key = f"{run.job.folder}/{run.claim.attempt}/result.{produced.extension}"
-        counted = _Counted(produced.chunks)
+        counted = _Counted(produced.chunks, *self._written(lambda: self._room(run.job)))
         try:
             self._results.put_atomic(key, counted)
         except Exception as error:
@@ -262,6 +271,14 @@ class Workers:
             return
         for attempt in range(1, run.claim.attempt):  # what workers left that died while they wrote
             self._results.delete_prefix(f"{run.job.folder}/{attempt}/")
+
+    def _room(self, job: Job) -> tuple[int | None, TooLarge | None]:
+        """Bytes that the job's result may have, and what to say where it has more."""
+        quota = self._quota_of(job.counted_for) if self._quota_of is not None else None
+        if quota is None or quota.result_bytes is None:
+            return None, None
+        use = self._jobs.use(job.counted_for)
+        return max(0, quota.result_bytes - use.result_bytes), no_room_left(quota, use)
 
     def _written[T](self, write: Callable[[], T]) -> T:
         """*write*'s answer, tried again for as long as the lease while the state database is away: the work is done."""
@@ -312,10 +329,11 @@ def _storage_error(error: Exception) -> Exception:
 
 
 class _Counted:
-    """Chunks on their way to the store, counted and hashed."""
+    """Chunks on their way to the store, counted and hashed; *refusal* is raised where they are more than *room*."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], room: int | None, refusal: Exception | None) -> None:
         self._chunks = chunks
+        self._room, self._refusal = room, refusal
         self.size = 0
         self.sha256 = hashlib.sha256()
         self.failure: Exception | None = None
@@ -324,6 +342,8 @@ class _Counted:
         try:
             for chunk in self._chunks:
                 self.size += len(chunk)
+                if self._refusal is not None and self._room is not None and self.size > self._room:
+                    raise self._refusal
                 self.sha256.update(chunk)
                 yield chunk
         except Exception as error:

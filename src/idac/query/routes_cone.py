@@ -39,7 +39,8 @@ class ConeRoutes:
         self._path = path
 
     def routes(self) -> list[PolicyRoute]:
-        answer = Policy("open", "cone", max_body_bytes=self._web.limits.max_form_bytes, scope="read:tap")
+        form = self._web.limits.max_form_bytes
+        answer = Policy("open", "cone", max_body_bytes=form, scope="read:tap", service="scs")
         page = Policy("open", "text")
         capabilities = Policy("open", "text", advertises=True)
         path = f"{self._path}/{{table}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ import pyarrow as pa
 from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
 from idac.core.errors import Cancelled, UserError
 from idac.core.principal import Principal
+from idac.core.quota import UNLIMITED, Quota
 from idac.query.engines.base import Engine, Explanation, Progress, QueryLimits, QueryStream
 from idac.query.resolved import ResolvedQuery
 from idac.query.settings import QuerySettings
+from idac.query.turns import Turns
 from idac.tables.formats import Format, ResultInfo
 from idac.tables.model import Column
 
@@ -152,6 +155,8 @@ class QueryService:
         spool: Path | None = None,
         watch: CallerWatch | None = None,
         origin: tuple[tuple[str, str, str], ...] = (),
+        turns: Turns | None = None,
+        quota_of: Callable[[Principal], Quota] = lambda _: UNLIMITED,
     ) -> None:
         self.archive = archive
         self.engine = engine
@@ -160,6 +165,8 @@ class QueryService:
         self._spool = spool
         self._watch = watch
         self._origin = origin
+        self._turns = turns or Turns()
+        self._quota_of = quota_of
 
     def compile(
         self, adql: str, principal: Principal, uploads: Mapping[str, TableEntry] | None = None
@@ -183,8 +190,9 @@ class QueryService:
     ) -> RunningQuery:
         """Start a query and return when its first batch or its end is known. The caller closes what it gets.
 
-        *owner* is whom the engine's fair queue counts this query for, when that is not the principal's name: anonymous
-        callers share one name and differ by address. *on_close* runs once, also where starting fails.
+        *owner* is whom this query is counted for while somebody waits for its answer, by the engine's fair queue and by
+        quotas: anonymous callers share one name and differ by address. Jobs have none, since they have had their turn.
+        *on_close* runs once, also where starting fails.
         """
         ending = Ending()
 
@@ -192,10 +200,11 @@ class QueryService:
             ending.reason = reason
             self.cancel(query_id)
 
-        unwatch = _nothing
+        unwatch = give_turn_back = _nothing
 
         def close() -> None:
             unwatch()
+            give_turn_back()
             on_close()
 
         try:
@@ -211,6 +220,11 @@ class QueryService:
             limits = self.limits(request.max_rows, request.timeout_s)
             if limits.max_rows == 0:
                 return RunningQuery(request, columns, None, close, self._spool)
+            if owner is not None:
+                begun = time.monotonic()
+                quota = self._quota_of(principal)
+                give_turn_back = self._turns.take(owner, quota, query_id, limits.timeout_s)
+                limits = replace(limits, timeout_s=max(0.001, limits.timeout_s - (time.monotonic() - begun)))
             stream = self.engine.run(resolved, limits, owner=owner or principal.name, query_id=query_id)
         except BaseException as error:
             close()
@@ -231,4 +245,5 @@ class QueryService:
 
     def cancel(self, query_id: str) -> None:
         """Stop a query that is waiting or running in this process."""
+        self._turns.cancel(query_id)
         self.engine.cancel(query_id)

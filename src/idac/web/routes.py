@@ -6,7 +6,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
@@ -19,8 +19,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from idac.core.errors import AccessDenied, NotAuthenticated, StoreUnavailable, TooLarge, UserError
+from idac.core.errors import AccessDenied, NotAuthenticated, StoreUnavailable, TooLarge, TooOften, UserError
 from idac.core.principal import ANONYMOUS, Principal, Scope
+from idac.core.quota import Service
 from idac.web.faces import Face, error_response, is_for_a_person
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class Policy:
     *face*: how errors look to a client that states no preference. *max_body_bytes*: 0 refuses any body.
     *cross_origin*: browsers on other origins may read the answers, without credentials. *scope*: what a token must be
     for. *advertises*: answers to nameless callers say how to log in, as AuthVO has capabilities do. *lenient*: a
-    credential that is not good counts as none, so that one can log in again.
+    credential that is not good counts as none, so that one can log in again. *service*: requests are counted against
+    the caller's quota for it.
     """
 
     access: Access
@@ -55,6 +57,7 @@ class Policy:
     scope: Scope | None = None
     advertises: bool = False
     lenient: bool = False
+    service: Service | None = None
 
 
 class PolicyRoute(Route):
@@ -85,17 +88,30 @@ def _forget(_request: Request, _error: UserError) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Metered:
+    """A request counted: headers that say how the caller stands, and why it is one too many, where it is."""
+
+    headers: Mapping[str, str]
+    refusal: TooOften | None = None
+
+
+async def _count_nothing(_request: Request, _principal: Principal, _service: Service) -> Metered:
+    return Metered({})
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """How a centre lets callers in; as it stands, it knows nobody and has no log-in.
 
     *challenges* are values of WWW-Authenticate. *on_refusal* is told of every access that is refused. *log_in_path* is
-    where a browser is sent that should log in.
+    where a browser is sent that should log in. *meter* counts a request of a service that may have a quota.
     """
 
     identify: Identify = identify_nobody
     challenges: Callable[[Request], Sequence[str]] = _no_challenges
     on_refusal: Callable[[Request, UserError], None] = _forget
     log_in_path: str | None = None
+    meter: Callable[[Request, Principal, Service], Awaitable[Metered]] = _count_nothing
 
 
 def principal_of(request: Request) -> Principal:
@@ -105,7 +121,10 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-_EXPOSED = "Location, Content-Disposition, Retry-After, X-Request-Id, X-VO-Authenticated, ETag"
+_EXPOSED = (
+    "Location, Content-Disposition, Retry-After, X-Request-Id, X-VO-Authenticated, ETag, X-RateLimit-Limit, "
+    "X-RateLimit-Remaining, X-RateLimit-Used, X-RateLimit-Reset, X-RateLimit-Resource"
+)
 
 
 class Guard:
@@ -132,6 +151,11 @@ class Guard:
                 answer.recheck = lambda: gate.identify(request)
             elif self.policy.advertises:
                 answer.challenges = gate.challenges(request)
+            if self.policy.service is not None:
+                metered = await gate.meter(request, principal, self.policy.service)
+                answer.headers.update(metered.headers)
+                if metered.refusal is not None:
+                    raise metered.refusal
             body.check_declared(request.headers.get("content-length"))
             await self.app(scope, body, answer)
         except ClientDisconnect:

@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 from idac.catalogs.archive import Archive
 from idac.core.database import Database
 from idac.core.loading import Loaded
+from idac.core.principal import Principal
+from idac.core.quota import UNLIMITED, Quota
 from idac.core.scratch import Scratch, open_scratch
 from idac.core.secrets import open_secrets
 from idac.core.store import Store
@@ -28,13 +30,14 @@ from idac.query.routes_front import FrontRoutes
 from idac.query.routes_tap import TapRoutes
 from idac.query.service import QueryService
 from idac.query.tap_jobs import TapJobs
+from idac.query.turns import Turns
 from idac.query.uploads import Uploads
 from idac.web.app import Lifespan, build_app
 from idac.web.context import WebContext
 from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
 from idac.wiring.build import open_archive, open_engine, open_results, open_state
-from idac.wiring.identity import Identity, OwnersRights, open_identity
+from idac.wiring.identity import JOBS_PATH, Identity, OwnersRights, open_identity
 from idac.wiring.settings import DacSettings
 
 
@@ -90,13 +93,24 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     web = WebContext(settings.server, scratch / "requests")
-    identity = open_identity(settings, database, web, open_secrets(settings.secrets, loaded.folder))
+    store = JobStore(database)
+    identity = open_identity(settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use)
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
-    queries = QueryService(archive, kept.engine, compiler, settings.query, scratch, watch, settings.centre.origin())
+    queries = QueryService(
+        archive,
+        kept.engine,
+        compiler,
+        settings.query,
+        scratch,
+        watch,
+        settings.centre.origin(),
+        Turns(settings.server.processes),
+        _quota_of(identity),
+    )
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
-    jobs = _jobs(settings, kept, TapJobs(queries, uploads, kept.results), web, identity)
-    routes = _routes(settings, kept, queries, uploads, jobs, web)
+    jobs = _jobs(settings, kept, store, TapJobs(queries, uploads, kept.results), web, identity)
+    routes = _routes(settings, kept, queries, uploads, jobs, web, _quota_of(identity))
     if identity is not None and "query" in settings.parts:
         routes += identity.routes
     app = build_app(
@@ -107,21 +121,32 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     return Centre(app, archive, queries, identity)
 
 
-def _jobs(settings: DacSettings, kept: _Kept, kind: TapJobs, web: WebContext, identity: Identity | None) -> _Jobs:
-    store = JobStore(kept.database)
+def _quota_of(identity: Identity | None) -> Callable[[Principal], Quota]:
+    return identity.quotas.quotas.of if identity is not None else lambda _: UNLIMITED
 
+
+def _jobs(
+    settings: DacSettings, kept: _Kept, store: JobStore, kind: TapJobs, web: WebContext, identity: Identity | None
+) -> _Jobs:
     async def read_phases(ids: Collection[str]) -> Mapping[str, Phase]:
         return await web.in_state_thread(lambda: store.phases(ids))
 
     watch = PhaseWatch(read_phases, settings.jobs.poll_s)
     runs = "jobs" in settings.parts
     runner = OwnersRights(kind, identity.directory.owner_now, identity.ledger) if identity is not None else kind
-    workers = Workers(store, kept.results, {kind.name: runner}, settings.jobs, watch.look) if runs else None
+    quota_of = identity.quotas.of_owner if identity is not None else None
+    workers = Workers(store, kept.results, {kind.name: runner}, settings.jobs, watch.look, quota_of) if runs else None
     return _Jobs(kind, store, watch, workers)
 
 
 def _routes(
-    settings: DacSettings, kept: _Kept, queries: QueryService, uploads: Uploads, jobs: _Jobs, web: WebContext
+    settings: DacSettings,
+    kept: _Kept,
+    queries: QueryService,
+    uploads: Uploads,
+    jobs: _Jobs,
+    web: WebContext,
+    quota_of: Callable[[Principal], Quota],
 ) -> list[PolicyRoute]:
     checks: Mapping[str, Callable[[], object]] = {
         "archive": kept.archive.snapshot,
@@ -130,8 +155,8 @@ def _routes(
     health = HealthRoutes(checks, web).routes()
     if "query" not in settings.parts:
         return health
-    service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake)
-    uws = UwsRoutes("/api/tap/async", jobs.kind, service, jobs.watch, web, scope="read:tap")
+    service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake, quota_of)
+    uws = UwsRoutes(JOBS_PATH, jobs.kind, service, jobs.watch, web, scope="read:tap", service_name="tap")
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
     front = FrontRoutes(
         kept.archive,

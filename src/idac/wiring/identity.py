@@ -11,6 +11,7 @@ from idac.core.database import Database
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.loading import Loaded
 from idac.core.principal import Principal
+from idac.core.quota import JobUse
 from idac.core.secrets import SecretSource
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
@@ -26,6 +27,7 @@ from idac.identity.routes_api import ApiRoutes
 from idac.identity.routes_device import DeviceRoutes
 from idac.identity.routes_login import LogInRoutes
 from idac.identity.routes_provider import ProviderRoutes
+from idac.identity.routes_quota import QuotaRoutes
 from idac.identity.self_service import SelfService
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
@@ -37,8 +39,11 @@ from idac.jobs.workers import Produced, RunContext, Runner
 from idac.web.context import WebContext
 from idac.web.routes import Gate, PolicyRoute
 from idac.wiring.build import open_state
+from idac.wiring.quotas import QuotaDesk, make_quota_desk
 from idac.wiring.settings import DacSettings
 
+#: Where UWS jobs are.
+JOBS_PATH = "/api/tap/async"
 #: Passwords hashed at once in a process: each takes a processor and 64 MiB for a moment.
 _HASHES = 2
 
@@ -52,6 +57,7 @@ class Identity:
     ledger: Ledger
     watch: CallerWatch
     administration: Administration
+    quotas: QuotaDesk
     routes: tuple[PolicyRoute, ...]
 
     def start(self) -> None:
@@ -63,8 +69,14 @@ class Identity:
         self.ledger.stop()
 
 
-def open_identity(settings: DacSettings, database: Database, web: WebContext, secrets: SecretSource) -> Identity | None:
-    """Identity, where dac.yaml turns it on."""
+def open_identity(
+    settings: DacSettings,
+    database: Database,
+    web: WebContext,
+    secrets: SecretSource,
+    use_of: Callable[[str], JobUse],
+) -> Identity | None:
+    """Identity, where dac.yaml turns it on. *use_of* tells what the jobs take that are counted for somebody."""
     chosen = settings.identity
     if not chosen.enabled:
         return None
@@ -79,15 +91,18 @@ def open_identity(settings: DacSettings, database: Database, web: WebContext, se
     elsewhere = ProviderRoutes(
         _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
     )
-    api = ApiRoutes(SelfService(administration), administration, cookies, web)
+    desk = make_quota_desk(store, chosen, chosen.check_s, use_of)
+    limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
+    api = ApiRoutes(SelfService(administration), administration, cookies, web, desk.quotas)
     device = DeviceRoutes(DeviceGrants(store, chosen, throttle), chosen, cookies, web)
     return Identity(
-        make_gate(identifier, ledger, web.urls),
+        make_gate(identifier, ledger, web.urls, desk.meter),
         directory,
         ledger,
         CallerWatch(directory, chosen.watch_s),
         administration,
-        (*log_in.routes(), *elsewhere.routes(), *api.routes(), *device.routes()),
+        desk,
+        (*log_in.routes(), *elsewhere.routes(), *api.routes(), *device.routes(), *limits.routes()),
     )
 
 

@@ -1,0 +1,46 @@
+"""Quotas joined to what they limit: requests by identity's gate, queries by their service, jobs by their store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from idac.core.quota import JobUse, Quota
+from idac.identity.administration import Administration
+from idac.identity.quota_report import Report, Reports
+from idac.identity.quotas import Quotas
+from idac.identity.rates import Meter, RateCounter
+from idac.identity.settings import IdentitySettings
+from idac.identity.store import IdentityStore
+from idac.jobs.store import JobStore
+from idac.web.callers import is_anonymous_owner
+
+
+@dataclass(frozen=True)
+class QuotaDesk:
+    """Quotas as one process has them."""
+
+    quotas: Quotas
+    meter: Meter
+    reports: Reports
+
+    def report(self, name: str) -> Report:
+        """How the account of this name stands."""
+        return self.reports.of(self.quotas.account(name), name)
+
+    def of_owner(self, owner: str) -> Quota:
+        """What whoever a job is counted for may have."""
+        return self.quotas.of_owner(owner, anonymous=is_anonymous_owner(owner))
+
+
+def make_quota_desk(
+    store: IdentityStore, settings: IdentitySettings, check_s: float, use_of: Callable[[str], JobUse]
+) -> QuotaDesk:
+    quotas, counter = Quotas(store, settings.quotas, check_s), RateCounter(store)
+    return QuotaDesk(quotas, Meter(quotas, counter), Reports(quotas, counter, use_of))
+
+
+def open_quota_desk(administration: Administration) -> QuotaDesk:
+    """Quotas for the command line, whether or not identity is turned on yet."""
+    store = administration.store
+    return make_quota_desk(store, administration.settings, 0, JobStore(store.database).use)

@@ -1,0 +1,109 @@
+"""How many queries a caller runs at once, and what becomes of the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from idac.core.errors import Cancelled, ResourceExhausted, TooOften
+from idac.core.quota import UNLIMITED, Quota
+from idac.query.turns import Turns
+from services.waiting import until
+
+
+class Asking(threading.Thread):
+    """Asks for a turn, as a request does in its thread."""
+
+    def __init__(self, turns: Turns, owner: str, quota: Quota, name: str, timeout_s: float = 60) -> None:
+        super().__init__(daemon=True)
+        self._ask = lambda: turns.take(owner, quota, name, timeout_s)
+        self.give: Callable[[], None] | None = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.give = self._ask()
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+
+
+def test_queries_beyond_the_quota_wait_in_order_and_others_do_not() -> None:
+    turns, two = Turns(), Quota(concurrent=2)
+    gives = [turns.take("ada", two, f"q{n}", 60) for n in range(2)]
+    third = Asking(turns, "ada", two, "q2")
+    until(lambda: turns.use("ada") == (2, 1))
+    fourth = Asking(turns, "ada", two, "q3")
+    until(lambda: turns.use("ada") == (2, 2))
+    turns.take("ben", two, "other", 60)()
+    gives[1]()
+    third.join(60)
+    assert third.give is not None
+    assert turns.use("ada") == (2, 1)
+    gives[1]()  # once given back, nothing is there to give
+    assert turns.use("ada") == (2, 1)
+    third.give()
+    fourth.join(60)
+    assert fourth.give is not None
+    fourth.give()
+    gives[0]()
+    assert turns.use("ada") == (0, 0)
+
+
+def test_more_than_may_wait_are_refused_with_the_limit() -> None:
+    turns, quota = Turns(), Quota(concurrent=1, queued=1)
+    give = turns.take("ada", quota, "q0", 60)
+    waiting = Asking(turns, "ada", quota, "q1")
+    until(lambda: turns.use("ada") == (1, 1))
+    with pytest.raises(TooOften) as refused:
+        turns.take("ada", quota, "q2", 60)
+    assert refused.value.text == (
+        "Too many of your queries are waiting. Given: 1 waiting. Allowed: 1 that run at once and 1 that wait, your "
+        "quota. Wait until one of them has ended. /auth/quota shows your limits."
+    )
+    assert refused.value.retry_after_s == 10
+    give()
+    waiting.join(60)
+    assert waiting.give is not None
+
+
+def test_a_query_that_waits_can_be_stopped() -> None:
+    turns, one = Turns(), Quota(concurrent=1)
+    give = turns.take("ada", one, "q0", 60)
+    waiting = Asking(turns, "ada", one, "q1")
+    until(lambda: turns.use("ada") == (1, 1))
+    turns.cancel("q1")
+    waiting.join(60)
+    assert str(waiting.error) == "The query was stopped while it waited for its turn."
+    assert isinstance(waiting.error, Cancelled)
+    assert turns.use("ada") == (1, 0)
+    give()
+
+
+def test_a_query_whose_time_is_over_is_told_so() -> None:
+    turns, one = Turns(), Quota(concurrent=1)
+    give = turns.take("ada", one, "q0", 60)
+    with pytest.raises(ResourceExhausted) as refused:
+        turns.take("ada", one, "q1", 0.01)
+    assert refused.value.text == (
+        "The query's time was over while your other queries ran. Given: 0.01 s. Run fewer queries at once, or submit "
+        "them as asynchronous jobs."
+    )
+    give()
+    assert turns.use("ada") == (0, 0)
+
+
+def test_a_process_has_its_share_rounded_up() -> None:
+    turns, five = Turns(processes=4), Quota(concurrent=5, queued=0)
+    for number in range(2):
+        turns.take("ada", five, f"q{number}", 60)
+    with pytest.raises(TooOften):
+        turns.take("ada", five, "q2", 60)
+
+
+def test_whoever_has_no_quota_is_not_counted() -> None:
+    turns = Turns()
+    turns.take("ada", UNLIMITED, "q0", 60)
+    assert turns.use("ada") == (0, 0)
