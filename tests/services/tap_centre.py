@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.applications import Starlette
-
-from idac.core.database import open_database
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.core.store import FolderStore
 from idac.jobs.model import Phase
@@ -35,6 +32,7 @@ from idac.web.context import WebContext
 from idac.web.routes_health import HealthRoutes
 from idac.web.settings import ServerSettings
 from services.http_server import serving
+from state_fixture import state_in
 
 JOBS = JobsSettings(workers=2, poll_s=0.05)
 QUERY = QuerySettings(uploads=UploadSettings(allow_hosts=("127.0.0.1",)))
@@ -77,7 +75,7 @@ def serving_tap(
 ) -> Iterator[Centre]:
     """TAP and cone search over *archive* at a free port."""
     web = WebContext(server or ServerSettings(), folder / "spool")
-    store = JobStore(open_database(f"sqlite:///{folder / 'jobs.db'}"))
+    store = JobStore(state_in(folder, "jobs.db"))
     results = FolderStore(folder / "results")
     service = QueryService(archive, engine, QueryCompiler(rights), query)
     uploads = Uploads(query.uploads, UriFetcher(query.uploads), folder / "spool")
@@ -96,11 +94,9 @@ def serving_tap(
         *HealthRoutes({"archive": archive.snapshot}, web).routes(),
     ]
 
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        workers.start()
-        yield
-        await web.in_thread(workers.stop)
-
-    with serving(build_app(routes, lifespan=lifespan)) as url:
-        yield Centre(url, service, store, folder / "spool", results)
+    workers.start()
+    try:
+        with serving(build_app(routes)) as url:
+            yield Centre(url, service, store, folder / "spool", results)
+    finally:
+        workers.stop()
