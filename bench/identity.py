@@ -36,6 +36,7 @@ from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
 from idac.identity.throttle import Throttle
 from idac.web.urls import PublicUrl
+from idac.wiring.state import make_current
 
 IDAC = str(Path(sys.executable).with_name("idac"))
 CONFIG = "server: {{processes: 1}}\ncatalogs: {{default_read: [public]}}\nidentity: {{enabled: {enabled}}}\n"
@@ -46,6 +47,7 @@ def measure_checks(folder: Path, count: int) -> dict[str, float]:
     """Checks a second of tokens in use, and of tokens that this process has not looked at before."""
     settings = IdentitySettings(enabled=True)
     database = open_database(f"sqlite:///{folder / 'checks.db'}")
+    make_current(database)
     store = IdentityStore(database)
     administration = Administration(store, settings)
     administration.add_account("ada", actor="bench")

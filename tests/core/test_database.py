@@ -41,10 +41,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgresql_url"))
 
 
+def make(tables: sa.MetaData, database: Database) -> None:
+    with database.begin() as connection:
+        tables.create_all(connection)
+
+
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     opened = open_database(url)
-    opened.create(metadata)
+    make(metadata, opened)
     yield opened
     opened.close()
 
@@ -80,15 +85,6 @@ def test_a_faulty_statement_is_a_fault_and_not_an_outage(database: Database) -> 
         connection.execute(sa.text("SELECT * FROM nowhere"))
     with pytest.raises(sa.exc.IntegrityError), database.begin() as connection:
         connection.execute(sa.insert(things), [{"id": 1, "n": 1}, {"id": 1, "n": 2}])
-
-
-def test_tables_are_made_once_however_many_start_together(url: str) -> None:
-    def start() -> None:
-        opened = open_database(url)
-        opened.create(metadata)
-        opened.close()
-
-    run_together(start, 8)
 
 
 def run_together(work: Callable[[], None], threads: int) -> None:
@@ -191,12 +187,63 @@ def test_foreign_keys_are_held(database: Database) -> None:
     family = sa.MetaData()
     parents = sa.Table("parents", family, sa.Column("id", sa.Integer, primary_key=True))
     children = sa.Table("children", family, sa.Column("parent", sa.ForeignKey(parents.c.id), nullable=False))
-    database.create(family)
+    make(family, database)
     with pytest.raises(sa.exc.IntegrityError), database.begin() as connection:
         connection.execute(sa.insert(children).values(parent=5))
 
 
+def test_a_snapshot_shows_nothing_that_came_after_its_first_statement(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.insert(things).values(id=1, n=1))
+    with database.snapshot() as seen:
+        assert seen.execute(sa.select(things)).all() == [(1, 1)]
+        with database.begin() as connection:
+            connection.execute(sa.update(things).values(n=2))
+            connection.execute(sa.insert(things).values(id=2, n=2))
+        assert seen.execute(sa.select(things)).all() == [(1, 1)]
+    with database.snapshot() as seen:
+        assert seen.execute(sa.select(things)).all() == [(1, 2), (2, 2)]
+
+
+def test_tables_are_changed_wholly_or_not_at_all(database: Database) -> None:
+    def change() -> None:
+        with database.change_schema() as connection:
+            connection.exec_driver_sql("CREATE TABLE more (n INTEGER)")
+            connection.exec_driver_sql("ALTER TABLE things ADD COLUMN m INTEGER")
+            connection.exec_driver_sql("INSERT INTO things VALUES (1, 2, 3)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change()
+    with database.read() as connection:
+        found = sa.inspect(connection)
+        assert found.get_table_names() == ["things"]
+        assert [column["name"] for column in found.get_columns("things")] == ["id", "n"]
+
+
 # SQLite
+
+
+def test_a_table_that_others_point_to_can_be_made_anew_but_not_without_what_they_point_to(tmp_path: Path) -> None:
+    opened = open_database("sqlite:///state.db", tmp_path)
+
+    def change(kept: str) -> None:
+        with opened.change_schema() as connection:
+            connection.exec_driver_sql("CREATE TABLE new (id INTEGER PRIMARY KEY)")
+            connection.exec_driver_sql(f"INSERT INTO new SELECT id FROM parents WHERE {kept}")
+            connection.exec_driver_sql("DROP TABLE parents")
+            connection.exec_driver_sql("ALTER TABLE new RENAME TO parents")
+
+    with opened.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE TABLE children (parent INTEGER REFERENCES parents)")
+        connection.exec_driver_sql("INSERT INTO parents VALUES (1)")
+        connection.exec_driver_sql("INSERT INTO children VALUES (1)")
+    change("true")
+    with pytest.raises(RuntimeError, match=r"^a row of children points to one of parents that is not there$"):
+        change("false")
+    with opened.read() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM parents").all() == [(1,)]
 
 
 def test_a_file_that_can_not_be_opened_is_unavailable(tmp_path: Path) -> None:
@@ -220,7 +267,7 @@ def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
 def test_a_writer_waits_for_another_and_gives_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "LOCK_TIMEOUT_S", 0.1)
     opened = open_database("sqlite:///state.db", tmp_path)
-    opened.create(metadata)
+    make(metadata, opened)
     with opened.begin(), pytest.raises(StoreUnavailable) as caught, opened.begin():
         pytest.fail("two writers at once")
     assert caught.value.text == AWAY
@@ -238,7 +285,7 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     opened = open_database("sqlite:///state.db", tmp_path)
-    opened.create(metadata)
+    make(metadata, opened)
 
     def fill() -> None:
         with opened.begin() as connection:
@@ -254,13 +301,13 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_taken_from_the_given_folder_and_made(tmp_path: Path) -> None:
     opened = open_database("sqlite:///run/state.db", tmp_path)
-    opened.create(metadata)
+    make(metadata, opened)
     assert (tmp_path / "run" / "state.db").is_file()
 
 
 def test_the_state_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     opened = open_database("sqlite:///state.db", tmp_path)
-    opened.create(metadata)
+    make(metadata, opened)
     modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
     assert modes == dict.fromkeys(modes, 0)
     assert "state.db" in modes
@@ -271,7 +318,7 @@ def test_the_state_database_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_server_that_stops_is_unavailable_and_comes_back(postgresql: PostgresServer, postgresql_url: str) -> None:
     opened = open_database(postgresql_url)
-    opened.create(metadata)
+    make(metadata, opened)
     postgresql.stop()
     try:
         with pytest.raises(StoreUnavailable) as caught, opened.begin() as connection:
@@ -288,7 +335,7 @@ def test_a_connection_that_breaks_inside_a_transaction_is_unavailable(
     postgresql: PostgresServer, postgresql_url: str
 ) -> None:
     opened, other = open_database(postgresql_url), open_database(postgresql_url)
-    opened.create(metadata)
+    make(metadata, opened)
 
     def break_off() -> None:
         with opened.begin() as connection:
@@ -325,20 +372,6 @@ def test_other_urls_are_refused_without_their_password(url: str, given: str) -> 
         "postgresql://user:password@host/database. Correct state.database in dac.yaml."
     )
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
-
-
-# Versions
-
-
-def test_a_part_whose_tables_have_another_version_is_refused(database: Database) -> None:
-    database.create(metadata, part="jobs", version=2)
-    database.create(metadata, part="jobs", version=2)
-    with pytest.raises(BadConfiguration) as caught:
-        database.create(metadata, part="jobs", version=1)
-    assert caught.value.text == (
-        "The state database was made by another version of idac. Given: jobs, version 2. Allowed: version 1. "
-        "Use the idac that made it, or name a new database in state.database."
-    )
 
 
 def test_a_file_that_was_moved_away_is_unavailable_and_no_empty_one_takes_its_place(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from idac.core.database import Database, open_database
 from idac.identity import passwords
 from idac.identity.administration import Administration
+from idac.identity.schema import metadata
 from idac.identity.settings import DataRight, IdentitySettings
 from idac.identity.store import IdentityStore
 from identity_clock import Clock
@@ -47,6 +48,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     opened = open_database(
         request.getfixturevalue("identity_postgresql_url") if is_postgresql else f"sqlite:///{tmp_path / 'state.db'}"
     )
+    with opened.begin() as connection:
+        metadata.create_all(connection)
     yield opened
     if is_postgresql:
         with opened.begin() as connection:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from idac.core.database import Database, open_database
 from idac.core.store import FolderStore
@@ -20,10 +19,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     else:
         url = f"sqlite:///{tmp_path / 'state.db'}"
     opened = open_database(url)
+    with opened.begin() as connection:
+        metadata.create_all(connection)
     yield opened
     with opened.begin() as connection:
-        if sa.inspect(connection).has_table("jobs"):
-            metadata.drop_all(connection)
+        metadata.drop_all(connection)
     opened.close()
 
 

@@ -15,7 +15,6 @@ from defusedxml.ElementTree import fromstring
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from idac.core.database import open_database
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.store import FolderStore
 from idac.jobs.model import NewJob
@@ -31,6 +30,7 @@ from idac.web.settings import ServerSettings
 from services import http
 from services.counting_jobs import ANN, BEN, Counting
 from services.http_server import serving
+from state_fixture import state_in
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -51,7 +51,7 @@ async def identify(request: Request) -> Principal:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    jobs = JobStore(open_database(f"sqlite:///{tmp_path / 'state.db'}"))
+    jobs = JobStore(state_in(tmp_path))
     results = FolderStore(tmp_path / "results")
     kind = Counting()
     workers = Workers(jobs, results, {"count": kind}, SETTINGS)

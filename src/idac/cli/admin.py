@@ -11,8 +11,8 @@ from datetime import UTC, datetime, time, timedelta
 from idac.cli.main import Options
 from idac.core.errors import BadParameter
 from idac.identity.administration import Administration
-from idac.wiring.build import open_state
 from idac.wiring.identity import open_administration
+from idac.wiring.state import open_current_state
 
 _AGO = re.compile(r"(\d{1,5})\s*([hdwy])")
 _HOURS = {"h": 1, "d": 24, "w": 168, "y": 8766}
@@ -30,7 +30,7 @@ def actor() -> str:
 def administration(options: Options) -> Iterator[Administration]:
     """The state database's identity, open until the end of the block."""
     loaded = options.load()
-    database = open_state(loaded)
+    database = open_current_state(loaded)
     try:
         yield open_administration(loaded, database)
     finally:

@@ -24,6 +24,7 @@ from idac.wiring.build import open_archive
 from idac.wiring.identity import first_log_in
 from idac.wiring.processes import serve_in_processes
 from idac.wiring.settings import DacSettings
+from idac.wiring.state import open_current_state
 
 
 @click.command("up")
@@ -54,7 +55,8 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
         "timeout_graceful_shutdown": 30,
     }
     if server.processes > 1:
-        archive = open_archive(loaded)
+        # Here, so that what is wrong with it is said once, by the process that was started by hand.
+        archive = open_archive(loaded, open_current_state(loaded))
         serve_in_processes(loaded, listener, how, lambda: _announce(archive, loaded, url, as_json))
         return
     centre = build_centre(loaded)

@@ -34,14 +34,6 @@ _SQLITE_AWAY = frozenset(
 )
 
 
-_versions = sa.Table(
-    "schema_versions",
-    sa.MetaData(),
-    sa.Column("part", sa.String, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-)
-
-
 class Database:
     """Connections to the state database. Thread-safe; one a process.
 
@@ -90,27 +82,35 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key(name))))
                 yield
 
-    def create(self, metadata: sa.MetaData, part: str = "state", version: int = 1) -> None:
-        """Make the tables of *metadata* that are not there yet, once, however many processes start together.
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A transaction for reading, all of whose statements see the database as it was at the first of them."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                yield connection
+        else:
+            with _as_unavailable(), self.engine.connect() as connection:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                with connection.begin():
+                    yield connection
 
-        Raises BadConfiguration where *part*'s tables were made with another *version* of their layout.
+    @contextmanager
+    def change_schema(self) -> Iterator[sa.Connection]:
+        """A transaction that may make, change and drop tables; one at a time, however many processes ask.
+
+        SQLite changes a table by making it anew, which foreign keys would forbid on the way: there they are looked at
+        when all is done.
         """
-        with self.begin() as connection:
-            if not self.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key("schema"))))
-            _versions.metadata.create_all(connection)
-            query = sa.select(_versions.c.version).where(_versions.c.part == part)
-            found = connection.execute(query).scalar_one_or_none()
-            if found is None:
-                connection.execute(sa.insert(_versions).values(part=part, version=version))
-            elif found != version:
-                raise BadConfiguration(
-                    "The state database was made by another version of idac.",
-                    value=f"{part}, version {found}",
-                    allowed=f"version {version}",
-                    next_step="Use the idac that made it, or name a new database in state.database.",
-                )
-            metadata.create_all(connection)
+        with self.exclusive("schema"), _as_unavailable(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # for this connection, which is not kept
+                connection.commit()
+            with connection.begin():
+                if self.is_sqlite:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
+                    raise RuntimeError(f"a row of {broken[0]} points to one of {broken[2]} that is not there")
 
     def close(self) -> None:
         self.engine.dispose()

@@ -25,7 +25,6 @@ from idac.identity.schema import (
     MEMBERS,
     NUMBERS,
     SESSIONS,
-    metadata,
 )
 
 #: Rows read at once where there may be millions.
@@ -40,7 +39,6 @@ class IdentityStore:
     ) -> None:
         self._database = database
         self.now = now
-        database.create(metadata, part="identity", version=1)
         with database.begin() as connection:
             first = insert_into(connection, NUMBERS).values(name="id", next=first_id)
             connection.execute(first.on_conflict_do_nothing())

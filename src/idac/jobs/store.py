@@ -82,7 +82,6 @@ class JobStore:
     def __init__(self, database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._now = now
-        database.create(metadata, part="jobs", version=1)
 
     def now(self) -> datetime:
         return self._now()

@@ -36,9 +36,10 @@ from idac.web.app import Lifespan, build_app
 from idac.web.context import WebContext
 from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
-from idac.wiring.build import open_archive, open_engine, open_results, open_state
+from idac.wiring.build import open_archive, open_engine, open_results
 from idac.wiring.identity import JOBS_PATH, Identity, OwnersRights, open_identity
 from idac.wiring.settings import DacSettings
+from idac.wiring.state import open_current_state
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def build_centre(loaded: Loaded[DacSettings]) -> Centre:
 
 def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     settings, scratch = loaded.settings, owned.path
-    database = open_state(loaded)
+    database = open_current_state(loaded)
     archive = open_archive(loaded, database)
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     web = WebContext(settings.server, scratch / "requests")

@@ -116,10 +116,10 @@ def _open_providers(settings: IdentitySettings, secrets: SecretSource, store: Id
     return found
 
 
-def open_administration(loaded: Loaded[DacSettings], database: Database | None = None) -> Administration:
+def open_administration(loaded: Loaded[DacSettings], database: Database) -> Administration:
     """Accounts, groups and tokens, for the command line: whether or not identity is turned on yet."""
     settings = loaded.settings.identity
-    store = IdentityStore(database or open_state(loaded), first_id=settings.first_id)
+    store = IdentityStore(database, first_id=settings.first_id)
     return Administration(store, settings)
 
 
