@@ -213,7 +213,8 @@ def test_a_person_sees_limits_on_a_page_and_programs_in_user_info(centre: Identi
         centre.log_in("fay", browser)
         text = browser.get("/auth/quota").text
         info = browser.get("/auth/api/v1/user-info").json()
-    assert "<strong>Queries by TAP</strong><span>1 of 3 requests a minute</span>" in text
+    assert '<strong>Queries by TAP</strong><span style="text-align:right">1 of 3 requests a minute</span>' in text
+    assert "default 2 · synchronous queries have as many besides" in text
     assert "default 3 · begins anew at" in text
     assert "fay 9 (set by the operator until" in text
     assert info["quota"] == {"api": {"tap": 3, "scs": 9}, "tap": {"tap": {"concurrent": 2}}}

@@ -22,8 +22,8 @@ TITLES: dict[Limit, str] = {
 UNITS: dict[Limit, str] = {
     "tap": "requests a minute",
     "scs": "requests a minute",
-    "concurrent": "jobs, and as many synchronous queries",
-    "queued": "jobs, and as many synchronous queries",
+    "concurrent": "jobs",
+    "queued": "jobs",
     "result_bytes": "bytes",
 }
 

@@ -68,12 +68,15 @@ def _standing(each: Standing) -> str:
             f'optimum="0" value="{min(each.used, each.amount)}">{html.escape(each.words)}</meter>'
         )
     notes = [each.origin] if each.shares else []
+    if each.amount is not None and each.limit in ("concurrent", "queued"):
+        notes.append("synchronous queries have as many besides")
     if each.resets is not None and each.amount is not None and each.used:
         notes.append(f"begins anew at {each.resets:%H:%M:%S} UTC")
     small = f'<div style="font-size:.85rem;opacity:.75">{html.escape(" · ".join(notes))}</div>' if notes else ""
     return (
         '<section style="margin:1.1rem 0"><div style="display:flex;justify-content:space-between;gap:1rem">'
-        f"<strong>{html.escape(TITLES[each.limit])}</strong><span>{words}</span></div>{bar}{small}</section>"
+        f'<strong>{html.escape(TITLES[each.limit])}</strong><span style="text-align:right">{words}</span></div>'
+        f"{bar}{small}</section>"
     )
 
 
