@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from identity_centre import WORDS, IdentityCentre, identity_centre
+from services import http
 from services.oidc_provider import OidcProvider, running
 from services.web_browser import WebBrowser, web_browser
 
@@ -96,3 +97,27 @@ def test_a_person_links_the_institute_to_an_account_and_unlinks_it(centre: Ident
     browser.press("text=Unlink")
     browser.reach("/auth/identities$")
     assert "No identity of a provider leads to your account yet." in browser.read()
+
+
+def test_a_person_lets_a_program_in_by_the_code_that_it_shows(centre: IdentityCentre, browser: WebBrowser) -> None:
+    centre.user("cyd", right=True)
+    sent = {"client_id": "idac", "device_name": "laptop"}
+    told = http.post(f"{centre.url}/auth/device", data=sent).json()
+    browser.open(told["verification_uri"])
+    browser.fill("input[name=username]", "cyd")
+    browser.fill("input[name=password]", WORDS)
+    browser.press("form button")
+    browser.reach("/auth/code$")
+    browser.fill("input[name=user_code]", told["user_code"].lower().replace("-", " "))
+    browser.press("text=Go on")
+    browser.reach("user_code=")
+    assert told["user_code"] in browser.read()
+    browser.press("button[value=allow]")
+    browser.reach("/auth/code$")
+    assert browser.read().startswith("Allowed\n\nidac login on laptop is logged in within seconds")
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    form = {"grant_type": grant, "client_id": "idac", "device_code": told["device_code"]}
+    token = http.post(f"{centre.url}/auth/token", data=form).json()["access_token"]
+    assert centre.query(secret=token).status_code == 200
+    browser.open(f"{centre.url}/auth/tokens")
+    assert "idac login on laptop" in browser.read("tbody")
