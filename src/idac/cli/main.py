@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("idac.cli.token", "Make, list and revoke tokens."),
     "quota": ("idac.cli.quota", "See quotas, and set limits until a date."),
     "audit": ("idac.cli.audit", "Read the audit log."),
+    "state": ("idac.cli.state", "Back up, restore and upgrade the state database."),
     "adql": ("idac.cli.adql", "Check ADQL text."),
 }
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
