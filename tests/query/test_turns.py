@@ -7,9 +7,18 @@ from collections.abc import Callable
 
 import pytest
 
+from archive_fixture import build_archive, star_table
+from idac.catalogs.archive import Archive
 from idac.core.errors import Cancelled, ResourceExhausted, TooOften
+from idac.core.principal import Principal
 from idac.core.quota import UNLIMITED, Quota
+from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
+from idac.query.adql.compiler import QueryCompiler
+from idac.query.service import QueryRequest, QueryService
+from idac.query.settings import QuerySettings
 from idac.query.turns import Turns
+from idac.tables.formats import FORMATS
+from services.scripted_engine import Script, ScriptedEngine
 from services.waiting import until
 
 
@@ -106,4 +115,38 @@ def test_a_process_has_its_share_rounded_up() -> None:
 def test_whoever_has_no_quota_is_not_counted() -> None:
     turns = Turns()
     turns.take("ada", UNLIMITED, "q0", 60)
+    assert turns.use("ada") == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return build_archive(tmp_path_factory.mktemp("archive"), {"demo.stars": star_table(10)})
+
+
+def test_a_query_holds_its_turn_until_it_is_closed_and_jobs_need_none(archive: Archive) -> None:
+    quota = Quota(concurrent=1, queued=0)
+    rights = RightsPolicy({}, ReadRule.of([PUBLIC]))
+    service = QueryService(
+        archive, ScriptedEngine(), QueryCompiler(rights), QuerySettings(), turns=Turns(), quota_of=lambda _: quota
+    )
+    ada, asked = Principal("ada", "user"), QueryRequest("SELECT id FROM demo.stars", FORMATS["csv"], 60)
+    first = service.run(asked, ada, query_id="q0", owner="ada")
+    with pytest.raises(TooOften):
+        service.run(asked, ada, query_id="q1", owner="ada")
+    service.run(asked, ada, query_id="job.1").close()
+    service.run(asked, Principal("ben", "user"), query_id="q2", owner="ben").close()
+    first.close()
+    service.run(asked, ada, query_id="q3", owner="ada").close()
+
+
+def test_a_query_that_fails_gives_its_turn_back(archive: Archive) -> None:
+    turns = Turns()
+    rights = RightsPolicy({}, ReadRule.of([PUBLIC]))
+    engine = ScriptedEngine(Script(start_error=ResourceExhausted("The query needs more memory.")))
+    one = Quota(concurrent=1)
+    service = QueryService(archive, engine, QueryCompiler(rights), QuerySettings(), turns=turns, quota_of=lambda _: one)
+    asked = QueryRequest("SELECT id FROM demo.stars", FORMATS["csv"], 60)
+    for number in range(2):
+        with pytest.raises(ResourceExhausted):
+            service.run(asked, Principal("ada", "user"), query_id=f"q{number}", owner="ada")
     assert turns.use("ada") == (0, 0)

@@ -51,6 +51,24 @@ class Share:
     until: datetime | None = None
 
 
+type _Key = tuple[str, frozenset[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Quotas worked out since the last look at what was set, of which the first ends *until* then."""
+
+    quotas: dict[_Key, Quota]
+    until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+    def keep(self, key: _Key, quota: Quota) -> None:
+        if len(self.quotas) < _KEPT:
+            self.quotas[key] = quota
+
+
 class Quotas:
     """Thread-safe. Believes for *check_s* seconds what it has read of the state database."""
 
@@ -60,8 +78,9 @@ class Quotas:
         self._check_s = check_s
         self._lock, self._looking = threading.Lock(), threading.Lock()
         self._overrides: tuple[Override, ...] = ()
+        self._known = _Known({}, None)
         self._read_at = -1e9
-        self._owners: dict[str, tuple[float, Quota]] = {}
+        self._owners: dict[str, tuple[float, Principal]] = {}
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -72,6 +91,16 @@ class Quotas:
 
     def of(self, principal: Principal) -> Quota:
         """The caller's limits now."""
+        self._refresh()
+        key = (principal.name, principal.groups, principal.is_admin)
+        known = self._known  # kept here, so that what another look has just made void is not put into its place
+        found = known.quotas.get(key) if known.holds(self._store.now()) else None
+        if found is None:
+            found = self._of(principal)
+            known.keep(key, found)
+        return found
+
+    def _of(self, principal: Principal) -> Quota:
         if self._bypasses(principal.groups, is_admin=principal.is_admin):
             return UNLIMITED
         name = None if principal.kind == "anonymous" else principal.name
@@ -79,22 +108,23 @@ class Quotas:
 
     def of_owner(self, owner: str, *, anonymous: bool) -> Quota:
         """The limits of whoever has a job, by name: the groups and the account are looked up."""
-        known = self._owners.get(owner)
-        if known is not None and time.monotonic() - known[0] < self._check_s:
-            return known[1]
-        begun = time.monotonic()
-        quota = self.of(ANONYMOUS if anonymous else self.account(owner))
-        with self._lock:
-            if len(self._owners) >= _KEPT:
-                self._owners.clear()
-            self._owners[owner] = (begun, quota)
-        return quota
+        if anonymous:
+            return self.of(ANONYMOUS)
+        begun, account = self._owners.get(owner, (-1e9, ANONYMOUS))
+        if time.monotonic() - begun >= self._check_s:
+            begun, account = time.monotonic(), self.account(owner)
+            with self._lock:
+                if len(self._owners) >= _KEPT:
+                    self._owners.clear()
+                self._owners[owner] = (begun, account)
+        return self.of(account)
 
     def shares(self, principal: Principal, limit: Limit) -> list[Share]:
         """Where a limit comes from: an account's override alone, or the default and each group that adds to it.
 
         Empty where the caller is not limited.
         """
+        self._refresh()
         if self._bypasses(principal.groups, is_admin=principal.is_admin):
             return []
         name = None if principal.kind == "anonymous" else principal.name
@@ -143,14 +173,16 @@ class Quotas:
         return shares
 
     def _held(self) -> dict[tuple[str, Limit], Override]:
+        now = self._store.now()
+        return {(each.subject, each.limit): each for each in self._overrides if each.holds(now)}
+
+    def _refresh(self) -> None:
         # One thread looks at a time; the others go by what was there before.
         if not self.is_fresh and self._looking.acquire(blocking=False):
             try:
                 self._look()
             finally:
                 self._looking.release()
-        now = self._store.now()
-        return {(each.subject, each.limit): each for each in self._overrides if each.holds(now)}
 
     def _look(self) -> None:
         begun = time.monotonic()
@@ -160,6 +192,8 @@ class Quotas:
         except StoreUnavailable:
             # Nobody can set a limit in a database that does not answer, and callers without a log-in go on.
             log.warning("quotas are as they were: the state database does not answer")
+        ends = [each.expires for each in self._overrides if each.expires is not None and each.holds(self._store.now())]
+        self._known = _Known({}, min(ends, default=None))
         self._read_at = begun
 
     # -- administration ----------------------------------------------------------------------------------------------
