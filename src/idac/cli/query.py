@@ -1,31 +1,28 @@
-"""``idac query``: run an ADQL query on the archive, in this process, without a server."""
+"""``idac query``: run an ADQL query on the archive, in this process without a server, or ask a service."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import click
-import pyarrow as pa
+from click.core import ParameterSource
 
+from idac.cli import remote
 from idac.cli.main import Options
-from idac.cli.output import Meter, counted, pointing_into, print_json, print_table, progress
-from idac.core.errors import BadParameter, ResourceExhausted
+from idac.cli.output import counted, pointing_into, print_json, progress
+from idac.cli.results import open_whole, print_rows, write_chunks
+from idac.core.errors import BadParameter
 from idac.core.loading import Loaded
 from idac.core.principal import LOCAL_ADMIN
 from idac.core.scratch import open_scratch
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.service import QueryRequest, QueryService, RunningQuery
 from idac.tables.formats import FORMATS, Format, find_format
-from idac.tables.model import Column
-from idac.tables.writers.text import cells
 from idac.wiring.build import open_archive, open_engine
 from idac.wiring.settings import DacSettings
 
@@ -42,37 +39,62 @@ _ENDINGS = {".xml": ".vot", ".votable": ".vot", ".fit": ".fits", ".parq": ".parq
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result to this file.")
 @click.option("--max-rows", type=click.IntRange(min=0), help="Cut the result after this many rows.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.001), default=_A_DAY_S, help="Seconds it may take.")
+@click.option("--service", metavar="URL", envvar="IDAC_SERVICE", show_envvar=True,
+              help="Ask the centre or TAP service at URL, and not the archive of dac.yaml.")  # fmt: skip
+@click.option("--job", "as_job", is_flag=True, help="Let the service run it as a job, which may take hours.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: rows, or what was written.")
-@click.pass_obj
+@click.pass_context
 def command(
-    options: Options,
+    ctx: click.Context,
     adql: str,
     format_name: str | None,
     output: Path | None,
     max_rows: int | None,
     timeout_s: float,
+    service: str | None,
+    as_job: bool,
     as_json: bool,
 ) -> None:
-    """Run the query ADQL; - reads it from standard input."""
+    """Run the query ADQL; - reads it from standard input.
+
+    Without --service it runs on the archive of dac.yaml, in this process. Where there is no dac.yaml, the centre is
+    asked at which you are logged in (idac login), if it is one.
+    """
+    options: Options = ctx.obj
     text = read_query(adql)
     chosen = _format(format_name, output, as_json)
     to_terminal = output is None and format_name is None
     if to_terminal and not as_json and max_rows is None:
         max_rows = _ROWS_SHOWN
-    with pointing_into(text, as_json=as_json), local_service(options.load()) as service:
+    if service is None and _is_astronomers(ctx, options):
+        service = remote.only_log_in()
+    if service is not None:
+        with pointing_into(text, as_json=as_json):
+            asked = remote.Asked(text, chosen, max_rows, timeout_s, as_job)
+            remote.ask(service, asked, output, as_json=as_json, as_table=to_terminal and not as_json)
+        return
+    if as_job:
+        raise BadParameter("A job is for a service.", next_step="Name the service with --service, or leave --job out.")
+    with pointing_into(text, as_json=as_json), local_service(options.load()) as queries:
         request = QueryRequest(text, chosen, timeout_s, max_rows)
         query_id = secrets.token_hex(8)
 
         def work() -> None:
-            with closing(service.run(request, LOCAL_ADMIN, query_id=query_id)) as running:
+            with closing(queries.run(request, LOCAL_ADMIN, query_id=query_id)) as running:
                 if to_terminal and not as_json:
                     _show(running)
                 elif output is None:
-                    _copy(running, sys.stdout.buffer, None)
+                    write_chunks(running.chunks(), sys.stdout.buffer)
                 else:
                     _save(running, output, as_json)
 
-        _interruptible(work, lambda: service.cancel(query_id))
+        _interruptible(work, lambda: queries.cancel(query_id))
+
+
+def _is_astronomers(ctx: click.Context, options: Options) -> bool:
+    """True where nobody named a configuration and there is none: this is no machine of a centre."""
+    source = ctx.find_root().get_parameter_source("config")
+    return source is ParameterSource.DEFAULT and options.environment is None and not options.config.exists()
 
 
 def _interruptible(work: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -150,74 +172,18 @@ def _format(name: str | None, output: Path | None, as_json: bool) -> Format:
 
 
 def _show(running: RunningQuery) -> None:
-    rows = [row for batch in running.batches() for row in _shown(running.columns, batch)]
-    print_table([_heading(c.name, c.unit) for c in running.columns], rows)
+    rows = print_rows(running.columns, running.batches())
     cut = "; there are more, see --max-rows and --output" if running.overflowed else ""
-    click.echo(f"{counted(len(rows), 'row')}{cut}", err=True)
-
-
-def _heading(name: str, unit: str | None) -> str:
-    return f"{name} [{unit}]" if unit else name
-
-
-def _shown(columns: Sequence[Column], batch: pa.RecordBatch) -> Iterator[tuple[str | None, ...]]:
-    """Values for people: doubles with the digits that one can compare by eye, all else as in a VOTable."""
-    texts = [
-        [None if value is None else f"{value:.12g}" for value in array.to_pylist()]
-        if column.type.datatype == "double" and column.type.arraysize is None
-        else cells(column, array).to_pylist()
-        for column, array in zip(columns, batch.columns, strict=True)
-    ]
-    return zip(*texts, strict=True)
+    click.echo(f"{counted(rows, 'row')}{cut}", err=True)
 
 
 def _save(running: RunningQuery, output: Path, as_json: bool) -> None:
     """The whole result under its name, or nothing."""
-    if output.is_dir():
-        raise BadParameter(
-            "The output file can't be written.",
-            value=f"{output}: it is a folder",
-            allowed="a file",
-            next_step="Name a file in it.",
-        )
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{output.name}-", dir=output.parent)
-    except OSError as error:
-        raise BadParameter(
-            "The output file can't be written.",
-            value=f"{output}: {error.strerror}",
-            allowed="a file in a folder that exists and may be written to",
-            next_step="Make the folder, or name another file.",
-        ) from None
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file, progress("query") as meter:
-            _copy(running, file, meter)
-        part.chmod(0o644)
-        part.replace(output)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with open_whole(output) as file, progress("query") as meter:
+        write_chunks(running.chunks(), file, lambda: meter.update(running.progress().rows))
     rows = running.progress().rows
     if as_json:
         print_json({"file": str(output), "rows": rows, "format": running.format.name, "cut": running.overflowed})
         return
     cut = ", cut at the row limit (--max-rows)" if running.overflowed else ""
     click.echo(f"{output}: {counted(rows, 'row')}, {running.format.description}{cut}", err=True)
-
-
-def _copy(running: RunningQuery, file: BinaryIO, meter: Meter | None) -> None:
-    try:
-        for chunk in running.chunks():
-            file.write(chunk)
-            if meter is not None:
-                meter.update(running.progress().rows)
-        file.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if isinstance(error, pa.ArrowException):
-            raise
-        raise ResourceExhausted(
-            "The result can't be written.", value=error.strerror, next_step="Free some disk space, or write elsewhere."
-        ) from None
