@@ -143,7 +143,11 @@ def test_other_services_are_read_as_their_standards_say(idac: Run) -> None:
     async def break_off(_request: Request) -> Response:
         return Response(f"{error}</RESOURCE></VOTABLE>\n", 200, media_type="application/x-votable+xml")
 
+    async def elsewhere(_request: Request) -> Response:
+        return Response(status_code=303, headers={"location": "https://evil.example.org/job/1"})
+
     routes = [
+        Route("/d/async", elsewhere, methods=["POST"]),
         Route("/a/sync", refuse, methods=["POST"]),
         Route("/b/sync", break_off, methods=["POST"]),
     ]
@@ -157,6 +161,11 @@ def test_other_services_are_read_as_their_standards_say(idac: Run) -> None:
         assert not Path("out.vot").exists()
         none = idac("query", "SELECT 1", "--service", f"{url}/c", "--json")
         assert (none.code, json.loads(none.err)["error"]["value"]) == (9, f"{url}/c, status 404")
+        stray = idac("query", "SELECT 1", "--service", f"{url}/d", "--job")
+        assert stray.err.endswith(
+            "Error: The service says that its job is at another address. Given: https://evil.example.org/job/1. "
+            f"Allowed: an address that begins with {url}. Leave --job out, and tell the operator of the service.\n"
+        )
     away = idac("query", "SELECT 1", "--service", "http://127.0.0.1:9")
     assert away.code == 9
     assert "Error: The centre does not answer. Given: http://127.0.0.1:9: " in away.err

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 from defusedxml import ElementTree  # type: ignore[import-untyped]
 
-from idac.client.addresses import Address
+from idac.client.addresses import Address, origin_of
 from idac.client.device_login import CentreUnavailable, unavailable
 from idac.client.kept import LogIn
 from idac.core import errors
@@ -69,6 +69,14 @@ class RemoteTap:
         if made.status_code != 303:
             raise self._refusal(made)
         url = str(made.url.join(made.headers.get("location", "")))
+        if origin_of(url) != self.address.origin:
+            # The client would send its token there.
+            raise CentreUnavailable(
+                "The service says that its job is at another address.",
+                value=url,
+                allowed=f"an address that begins with {self.address.origin}",
+                next_step="Leave --job out, and tell the operator of the service.",
+            )
         with closing(_Removed(http, url)):
             phase = ""
             while phase not in _ENDED:
