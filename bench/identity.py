@@ -1,4 +1,4 @@
-"""Token checks a second on one core, and what log-in adds to the median of a small query.
+"""Token checks a second on one core, and what log-in and quotas add to the median of a small query.
 
 ``python bench/identity.py`` writes ``bench/results/identity.json``. The centre with log-in and the one without are
 asked in turn, so that what else the machine does falls on both alike: their ratio holds on any machine, and the seconds
@@ -39,7 +39,13 @@ from idac.web.urls import PublicUrl
 from idac.wiring.state import make_current
 
 IDAC = str(Path(sys.executable).with_name("idac"))
-CONFIG = "server: {{processes: 1}}\ncatalogs: {{default_read: [public]}}\nidentity: {{enabled: {enabled}}}\n"
+CONFIG = """\
+server: {{processes: 1}}
+catalogs: {{default_read: [public]}}
+identity:
+  enabled: {enabled}
+  quotas: {{default: {{requests: {{tap: 1000000}}, concurrent: 8, queued: 50}}}}
+"""
 QUERY = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 id FROM demo.stars", "FORMAT": "csv"}
 
 
