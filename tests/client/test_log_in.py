@@ -96,7 +96,7 @@ def test_one_logs_in_asks_and_logs_out(centre: IdentityCentre, folder: Path, ida
     again = idac("logout", centre.url)
     assert (again.code, again.err) == (
         6,
-        f"Error: You are not logged in there. Given: {centre.url}. idac login {centre.url}\n",
+        f"Error: You are not logged in there. Given: {centre.url}. Log in with: idac login {centre.url}\n",
     )
 
 
@@ -168,7 +168,7 @@ def test_programs_read_the_code_as_json(centre: IdentityCentre, folder: Path) ->
         (
             ("logout",),
             6,
-            "You are not logged in anywhere. idac login https://dac.example.org",
+            "You are not logged in anywhere. Log in with: idac login https://dac.example.org",
         ),
     ],
 )
@@ -238,7 +238,7 @@ def test_without_a_log_in_there_is_no_session() -> None:
     with pytest.raises(NotAuthenticated) as caught:
         session("https://dac.example.org")
     assert str(caught.value) == (
-        "You are not logged in there. Given: https://dac.example.org. idac login https://dac.example.org"
+        "You are not logged in there. Given: https://dac.example.org. Log in with: idac login https://dac.example.org"
     )
     for place in ("a", "b"):
         LogIns().keep(LogIn(f"https://{place}.example.org", "idac_x", "ada", (), int(time.time()) - 1))
@@ -249,7 +249,10 @@ def test_without_a_log_in_there_is_no_session() -> None:
     )
     with pytest.raises(NotAuthenticated) as caught:
         session("a.example.org")
-    assert str(caught.value) == "Your log-in has ended. Given: https://a.example.org. idac login https://a.example.org"
+    assert (
+        str(caught.value)
+        == "Your log-in has ended. Given: https://a.example.org. Log in with: idac login https://a.example.org"
+    )
 
 
 # -- the files ---------------------------------------------------------------------------------------------------------

@@ -109,11 +109,13 @@ def test_what_is_wrong_with_the_query_is_said_as_it_is_at_home(centre: IdentityC
 def test_who_is_not_logged_in_is_told_how_to_be(centre: IdentityCentre, idac: Run) -> None:
     done = idac("query", RESTRICTED, "--service", centre.url)
     assert (done.code, done.err.splitlines()[0]) == (6, f"Asking {centre.tap}")
-    assert done.err.endswith(f" idac login {centre.url}\n")
+    assert done.err.endswith(f" Log in with: idac login {centre.url}\n")
     assert idac("query", "SELECT TOP 1 id FROM demo.stars", "--service", centre.url).code == 0
     LogIns().keep(LogIn(centre.url, "idac_" + "0" * 65, "ada", ("read:tap",), 1))
     ended = idac("query", RESTRICTED, "--service", centre.url)
-    assert ended.err.endswith(f"Error: Your log-in has ended. Given: {centre.url}. idac login {centre.url}\n")
+    assert ended.err.endswith(
+        f"Error: Your log-in has ended. Given: {centre.url}. Log in with: idac login {centre.url}\n"
+    )
 
 
 def test_ctrl_c_and_the_end_of_its_time_stop_a_query(centre: IdentityCentre, ada: Run) -> None:

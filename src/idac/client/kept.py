@@ -28,7 +28,9 @@ class LogIn:
     def require_current(self) -> LogIn:
         """Itself; NotAuthenticated where the token has expired."""
         if self.expires is not None and self.expires <= time.time():
-            raise NotAuthenticated("Your log-in has ended.", value=self.url, next_step=f"idac login {self.url}")
+            raise NotAuthenticated(
+                "Your log-in has ended.", value=self.url, next_step=f"Log in with: idac login {self.url}"
+            )
         return self
 
 
@@ -62,14 +64,16 @@ class LogIns:
             origin = parse_centre(url)
             found = self.find(origin)
             if found is None:
-                raise NotAuthenticated("You are not logged in there.", value=origin, next_step=f"idac login {origin}")
+                raise NotAuthenticated(
+                    "You are not logged in there.", value=origin, next_step=f"Log in with: idac login {origin}"
+                )
             return found
         every = list(self.all())
         if len(every) != 1:
             raise NotAuthenticated(
                 "Say at which centre." if every else "You are not logged in anywhere.",
                 allowed=", ".join(each.url for each in every) or None,
-                next_step="Give its address." if every else "idac login https://dac.example.org",
+                next_step="Give its address." if every else "Log in with: idac login https://dac.example.org",
             )
         return every[0]
 

@@ -116,7 +116,7 @@ class RemoteTap:
             place = Position(int(parts["line"]), int(parts["column"])) if "line" in parts else None
             told = {name: parts.get(name) for name in ("value", "allowed", "next_step")}
             if answer.status_code == 401 and self.log_in is None:
-                told["next_step"] = f"idac login {self.address.origin}"
+                told["next_step"] = f"Log in with: idac login {self.address.origin}"
             return kind(parts["what"], **told, position=place)
         text = answer.text[:_ERROR_BYTES]
         found = _STATUS.search(text)
