@@ -357,11 +357,16 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
 
 def _opened(path: Path) -> IO[bytes]:
     """The new file, open for writing, in a folder that whoever clears up beside us may remove while it is empty."""
-    for _ in range(100):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
+    left = 100
+    while True:
+        left -= 1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("xb")
-    raise FileNotFoundError(path.name)
+        except (FileNotFoundError, FileExistsError):
+            # The second is mkdir's word for a folder that was there, and is gone when it looks what it is.
+            if not left:
+                raise
 
 
 def _sync_folder(folder: Path) -> None:
