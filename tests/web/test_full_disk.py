@@ -44,3 +44,10 @@ def test_a_full_disk_is_no_fault(error: Exception, caplog: pytest.LogCaptureFixt
 
 def test_another_error_stays_a_fault() -> None:
     assert as_user_error(OSError(errno.EIO, "Input/output error"), "/api/tap/sync").status == 500
+
+
+def test_errors_that_hide_each_other_are_looked_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = RuntimeError("one"), RuntimeError("two")
+    first.__cause__, second.__cause__ = second, first
+    assert as_user_error(first, "/here").status == 500
+    assert "fault" in caplog.text

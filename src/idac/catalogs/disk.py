@@ -29,7 +29,9 @@ def disk_errors() -> Iterator[None]:
 def _explained(error: BaseException) -> UserError | None:
     """What the error, or one that it hides, says about the disk: libraries stumble once more while they clean up."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # an error that is raised again may stand among those that it hides
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         number, words = (cause.errno, cause.strerror) if isinstance(cause, OSError) else (None, None)
         if number in _FULL or "No space left" in str(cause):
             return ResourceExhausted(

@@ -78,7 +78,9 @@ def as_user_error(error: BaseException, where: str) -> UserError:
 
 def _is_full_disk(error: BaseException | None) -> bool:
     """True where the error, or one that it hides, is a full disk: libraries stumble once more while they clean up."""
-    while error is not None:
+    seen: set[int] = set()  # an error that is raised again may stand among those that it hides
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
             return True
         error = error.__cause__ or error.__context__
