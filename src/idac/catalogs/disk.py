@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from idac.core.errors import ResourceExhausted, StoreUnavailable, UserError
+from idac.core.errors import ResourceExhausted, StoreUnavailable, UserError, with_hidden
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -28,10 +28,7 @@ def disk_errors() -> Iterator[None]:
 
 def _explained(error: BaseException) -> UserError | None:
     """What the error, or one that it hides, says about the disk: libraries stumble once more while they clean up."""
-    cause: BaseException | None = error
-    seen: set[int] = set()  # an error that is raised again may stand among those that it hides
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in with_hidden(error):
         number, words = (cause.errno, cause.strerror) if isinstance(cause, OSError) else (None, None)
         if number in _FULL or "No space left" in str(cause):
             return ResourceExhausted(
@@ -46,5 +43,4 @@ def _explained(error: BaseException) -> UserError | None:
                 allowed="an archive, a spill folder and a rejects file that the user who runs idac may write",
                 next_step="Check their owners and permissions, and whether the disk is mounted read-only.",
             )
-        cause = cause.__cause__ or cause.__context__
     return None

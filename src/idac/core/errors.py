@@ -5,6 +5,7 @@ Everything outside this family is a fault: the caller gets an id to quote and th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -204,3 +205,12 @@ class Cancelled(UserError):
     code = "cancelled"
     status = 400
     exit_code = 130
+
+
+def with_hidden(error: BaseException | None) -> Iterator[BaseException]:
+    """*error*, and those that it hides, each once: one that is raised again may stand among those that it hides."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

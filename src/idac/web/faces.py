@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from idac.core.errors import StoreUnavailable, TooOften, UserError
+from idac.core.errors import StoreUnavailable, TooOften, UserError, with_hidden
 from idac.tables.writers.votable import error_document
 
 log = logging.getLogger(__name__)
@@ -76,15 +76,12 @@ def as_user_error(error: BaseException, where: str) -> UserError:
     return fault_from(error, where)
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def _is_full_disk(error: BaseException) -> bool:
     """True where the error, or one that it hides, is a full disk: libraries stumble once more while they clean up."""
-    seen: set[int] = set()  # an error that is raised again may stand among those that it hides
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(each, OSError) and each.errno in _FULL) or "No space left on device" in str(each)
+        for each in with_hidden(error)
+    )
 
 
 def error_response(error: Exception, request: Request, face: Face) -> Response:
