@@ -109,3 +109,12 @@ def test_bytes_that_were_changed_give_rows_or_a_refusal(form: str, draw: st.Data
         assert read(bytes(data)).num_rows <= 10**6
     except (BadData, TooLarge) as error:
         assert error.text  # noqa: PT017 - either may come
+
+
+def test_a_name_that_no_query_could_hold_is_refused() -> None:
+    with pytest.raises(BadData) as caught:
+        read(written(pa.table({"ra": [1.0], "t\0\0": [2.0]}), "stream"))
+    assert caught.value.text == (
+        "The name of a column has a NUL character in it. Given: t␀␀. Allowed: names that can be written in a query. "
+        "Rename the columns in the file; it may be damaged."
+    )

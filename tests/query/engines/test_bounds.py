@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from bounds_tables import CROWD, SHARE_BYTES, asking_over, large_entry, write_large
 from engine_fixture import Asking, memory_entry, small_engine
-from idac.core.errors import Cancelled, ResourceExhausted, UserError
+from idac.core.errors import Cancelled, ResourceExhausted, UserError, with_hidden
 from idac.query.engines.base import QueryLimits, QueryStream
+from idac.query.engines.duckdb.settings import DuckDBSettings
 from services.waiting import until
 
 ROWS = 300_000
+ONE = pa.table({"k": [1]})
 #: Sixty-four billion pairs to compare: hours of work.
 ENDLESS = "SELECT COUNT(*) FROM t.small AS a, t.small AS b, t.small AS c WHERE a.k + b.k * c.k = -1"
 #: As many rows as anyone will read.
@@ -270,3 +273,15 @@ def test_a_small_query_is_answered_while_every_heavy_place_is_busy(asking: Askin
     for query in running:
         asking.engine.cancel(query.query_id)
         query.join()
+
+
+def test_a_fault_of_the_engine_is_raised_once_and_gives_the_place_back(tmp_path: Path) -> None:
+    """DuckDB can't read such a name; readers of tables refuse it."""
+    with small_engine(tmp_path, **CROWD) as engine:
+        asking = asking_over(engine, memory_entry("t.odd", pa.table({"a\0b": [1]})), memory_entry("t.small", ONE))
+        for _ in range(DuckDBSettings().interactive_places + 1):
+            with pytest.raises(duckdb.ParserException) as caught:
+                asking.ask("SELECT * FROM t.odd")
+            assert len(list(with_hidden(caught.value))) == 1
+            assert caught.value.__cause__ is None
+        assert asking.rows("SELECT k FROM t.small") == [(1,)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from idac.core.errors import BadData
 from idac.tables.readers.inputs import ByteStream
-from idac.tables.readers.source import ReadLimits, TableInfo, refuse_repeated_names
+from idac.tables.readers.source import ReadLimits, TableInfo, refuse_names
 from idac.tables.readers.table_yaml import delimiter_of, read_table_yaml
 
 _READ_BYTES = 64 * 1024
@@ -114,7 +114,7 @@ def _check_names(names: list[str]) -> None:
             allowed="a name for each column",
             next_step="Name the columns in the file's first line; a separator at its end makes a column too many.",
         )
-    refuse_repeated_names(names)
+    refuse_names(names)
 
 
 def _no_header(value: str) -> BadData:

@@ -93,7 +93,7 @@ class TableSource(ABC):
 
     def __init__(self, info: TableInfo, limits: ReadLimits) -> None:
         limits.check_columns(len(info.columns))
-        refuse_repeated_names([column.name for column in info.columns])
+        refuse_names([column.name for column in info.columns])
         if info.rows is not None:
             limits.check_rows(info.rows)
         self.info = info
@@ -166,8 +166,16 @@ class TableSource(ABC):
         self.close()
 
 
-def refuse_repeated_names(names: Sequence[str]) -> None:
-    """Raise BadData with the list of names that two columns share, for neither could be asked for."""
+def refuse_names(names: Sequence[str]) -> None:
+    """Raise BadData for names that no query could ask for: two columns share them, or they hold a NUL character."""
+    with_nul = [name for name in names if "\0" in name]
+    if with_nul:
+        raise BadData(
+            "The name of a column has a NUL character in it.",
+            value=", ".join(name.replace("\0", "\N{SYMBOL FOR NULL}") for name in with_nul),
+            allowed="names that can be written in a query",
+            next_step="Rename the columns in the file; it may be damaged.",
+        )
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise BadData(

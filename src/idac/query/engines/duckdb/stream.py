@@ -101,7 +101,10 @@ class DuckDBStream:
                     self._ready.append(batch)
                     taken += batch.nbytes
         except BaseException as error:
-            raise self._failed(error) from error
+            shown = self._failed(error)
+            if shown is None:
+                raise
+            raise shown from error
         self._runs_ahead = not self._ended
         if self._runs_ahead:
             threading.Thread(target=self._run_ahead, name="query-rows", daemon=True).start()
@@ -141,7 +144,10 @@ class DuckDBStream:
         except GeneratorExit:
             raise
         except BaseException as error:
-            raise self._failed(error) from error
+            shown = self._failed(error)
+            if shown is None:
+                raise
+            raise shown from error
 
     def _next_ready(self) -> pa.RecordBatch | None:
         try:
@@ -174,17 +180,16 @@ class DuckDBStream:
         if self._stopped is not None:
             raise self._stopped
 
-    def _failed(self, error: BaseException) -> BaseException:
-        """What to raise instead of *error*; everything is given back."""
+    def _failed(self, error: BaseException) -> BaseException | None:
+        """Give everything back; what to raise in the place of *error*, where that is not itself."""
         memory = self._place.share.memory_bytes
         # Before closing, which stops what runs: an error of the engine must not be told as a query that was stopped.
         stopped = self._stopped
         if isinstance(error, duckdb.InternalException | duckdb.FatalException):
             self._place.is_broken = True
         self.close()
-        if stopped is not None:
-            return stopped
-        return as_user_error(error, memory) or error
+        shown = stopped or as_user_error(error, memory)
+        return None if shown is error else shown
 
     # -- stopping ----------------------------------------------------------------------------------------------------
 
