@@ -71,6 +71,49 @@ GRANTS = sa.Table(
     _time("created", optional=False),
 )
 
+#: Groups that somebody owns and looks after. *given*: an administrator made them the owner's, and so means it where
+#: dac.yaml names the group; else such a name counts for nobody.
+USER_GROUPS = sa.Table(
+    "identity_user_groups",
+    metadata,
+    sa.Column("group", sa.ForeignKey(GROUPS.c.id), primary_key=True),
+    sa.Column("owner", sa.ForeignKey(ACCOUNTS.c.id), nullable=False, index=True),
+    sa.Column("given", sa.Boolean, nullable=False),
+)
+
+#: Members who look after a group besides its owner.
+MANAGERS = sa.Table(
+    "identity_managers",
+    metadata,
+    sa.Column("group", sa.ForeignKey(GROUPS.c.id), primary_key=True),
+    sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), primary_key=True, index=True),
+)
+
+#: Invitations to a group: to *account*, or to whoever has the link of which *digest* is the hash. Each is good *uses*
+#: times; the places that it gives last until *member_expires*.
+INVITATIONS = sa.Table(
+    "identity_invitations",
+    metadata,
+    sa.Column("key", sa.String(22), primary_key=True),
+    sa.Column("digest", sa.String(64)),
+    sa.Column("group", sa.ForeignKey(GROUPS.c.id), nullable=False, index=True),
+    sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), index=True),
+    sa.Column("inviter", sa.ForeignKey(ACCOUNTS.c.id), nullable=False, index=True),
+    sa.Column("uses", sa.Integer, nullable=False),
+    _time("member_expires"),
+    _time("created", optional=False),
+    sa.Column("expires", sa.BigInteger, nullable=False, index=True),
+)
+
+#: Groups that were deleted: nobody gets their names or numbers again, which others may still trust.
+RETIRED_GROUPS = sa.Table(
+    "identity_retired_groups",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("gid", sa.BigInteger, nullable=False, unique=True),
+    _time("retired", optional=False),
+)
+
 TOKENS = sa.Table(
     "identity_tokens",
     metadata,
