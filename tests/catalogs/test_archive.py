@@ -253,7 +253,7 @@ def test_an_archive_of_a_newer_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         open_archive(tmp_path).snapshot()
     assert caught.value.text == (
-        "The archive was written by another version of idac. Given: manifest format 99. Allowed: format 1. "
+        "The archive was written by another version of idac. Given: manifest format 99. Allowed: formats 1 and 2. "
         "Use the version of idac that published the tables, or a newer one."
     )
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
+from idac.catalogs.access import without_open
 from idac.catalogs.documents import SCHEMAS_FOLDER, get_document, get_yaml, json_key, put_document, yaml_key
 from idac.catalogs.manifest import (
     MANIFEST_KEY,
@@ -130,7 +131,7 @@ class Archive:
         schemas.sort(key=lambda s: (s.schema_index is None, s.schema_index or 0, s.name.lower()))
         published = (*schemas, TAP_SCHEMA)
         entries |= tap_schema_entries(published, manifest.generation)
-        return CatalogSnapshot(manifest.generation, published, entries)
+        return CatalogSnapshot(manifest.generation, published, entries, manifest.rules)
 
     def _entry(self, table: Table, version: Version) -> TableEntry:
         key = table_key(table.schema, table.name)
@@ -209,8 +210,9 @@ class Archive:
         *,
         to_yaml: Callable[[Schema], str],
         replacing: bool,
+        also: Callable[[Manifest], Manifest] = lambda manifest: manifest,
     ) -> None:
-        """Show *versions* to everyone at once, with their metadata merged into the schema's.
+        """Show *versions* to everyone at once, with their metadata merged into the schema's, and what *also* changes.
 
         *schema* gives the schema's own words; tables it describes that are already published keep their own metadata.
         Raises Conflict where a table is there already and *replacing* is false, NotFound the other way round.
@@ -229,7 +231,7 @@ class Archive:
                 tables[key] = (version, *earlier[:keep])
             merged = self._merged_schema(schema, [t for t, _ in versions], before)
             digest = put_document(self.store, merged, to_yaml(merged))
-            return _with_document(old.advanced(tables=tables, retired=tuple(retired)), schema.name, digest)
+            return also(_with_document(old.advanced(tables=tables, retired=tuple(retired)), schema.name, digest))
 
         self.change(edit)
 
@@ -288,9 +290,11 @@ class Archive:
             if not left.tables:
                 documents = {name: digest for name, digest in old.documents.items() if name != schema.lower()}
                 retired = (*retired, Retired(before, now_text()))
-                return old.advanced(tables=tables, retired=retired, documents=documents)
+                rules = without_open(old.rules, key, schema.lower())
+                return old.advanced(tables=tables, retired=retired, documents=documents, rules=rules)
             digest = put_document(self.store, left, to_yaml(left))
-            return _with_document(old.advanced(tables=tables, retired=retired), schema, digest)
+            changed = old.advanced(tables=tables, retired=retired, rules=without_open(old.rules, key))
+            return _with_document(changed, schema, digest)
 
         self.change(edit)
         return gone[0]

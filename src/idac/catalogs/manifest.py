@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from idac.core.errors import StoreUnavailable
+from idac.core.rights import ReadRule
 
 MANIFEST_KEY = "catalogs/manifest.json"
 FORMAT = 1
+#: Of a manifest with read rules: a version of idac that doesn't know them must not open what they close.
+FORMAT_WITH_RULES = 2
 
 
 def now_text() -> str:
@@ -64,6 +67,8 @@ class Manifest:
     #: Versions by ``schema.table`` in lower case; the first is the one that queries see.
     tables: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     retired: tuple[Retired, ...] = ()
+    #: Read rules that publishers attached, by ``schema`` or ``schema.table`` in lower case.
+    rules: Mapping[str, ReadRule] = field(default_factory=dict)
 
     def current(self, schema: str, table: str) -> Version | None:
         versions = self.tables.get(table_key(schema, table))
@@ -75,18 +80,31 @@ class Manifest:
         return replace(self, generation=f"{number}-{secrets.token_hex(4)}", **changes)
 
     def to_json(self) -> bytes:
-        data = {
-            "format": FORMAT,
+        data: dict[str, Any] = {
+            "format": FORMAT_WITH_RULES if self.rules else FORMAT,
             "generation": self.generation,
             "documents": dict(self.documents),
             "tables": {name: [_plain(v) for v in versions] for name, versions in self.tables.items()},
             "retired": [asdict(r) for r in self.retired],
         }
+        if self.rules:
+            data["rules"] = {name: _plain_rule(rule) for name, rule in sorted(self.rules.items())}
         return json.dumps(data, indent=1).encode()
 
 
 def _plain(version: Version) -> dict[str, Any]:
     return {key: value for key, value in asdict(version).items() if value is not None}
+
+
+def _plain_rule(rule: ReadRule) -> dict[str, list[str]]:
+    return {"groups": sorted(rule.groups), "rights": sorted(rule.rights)}
+
+
+def _parse_rule(plain: Any) -> ReadRule:
+    groups, rights = plain["groups"], plain["rights"]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (groups, rights)):
+        raise TypeError
+    return ReadRule.of(groups, rights)
 
 
 def table_key(schema: str, table: str) -> str:
@@ -97,11 +115,11 @@ def parse_manifest(data: bytes) -> Manifest:
     """Raises StoreUnavailable where the bytes are no manifest of a form this version knows."""
     try:
         plain = json.loads(data)
-        if plain["format"] != FORMAT:
+        if plain["format"] not in (FORMAT, FORMAT_WITH_RULES):
             raise StoreUnavailable(
                 "The archive was written by another version of idac.",
                 value=f"manifest format {plain['format']}",
-                allowed=f"format {FORMAT}",
+                allowed=f"formats {FORMAT} and {FORMAT_WITH_RULES}",
                 next_step="Use the version of idac that published the tables, or a newer one.",
             )
         return Manifest(
@@ -109,6 +127,9 @@ def parse_manifest(data: bytes) -> Manifest:
             plain["documents"],
             {name: tuple(Version(**v) for v in versions) for name, versions in plain["tables"].items()},
             tuple(Retired(**r) for r in plain["retired"]),
+            {name: _parse_rule(rule) for name, rule in plain["rules"].items()}
+            if plain["format"] == FORMAT_WITH_RULES
+            else {},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StoreUnavailable(

@@ -15,6 +15,7 @@ from idac.catalogs.disk import disk_errors
 from idac.catalogs.felis import Gap, fit_for_felis, missing_words, write_felis
 from idac.catalogs.hats import folder_name
 from idac.catalogs.ingest import Ingest, IngestChoices, Progress, Staged
+from idac.catalogs.manifest import Manifest
 from idac.catalogs.staging import note_moves
 from idac.core.errors import ResourceExhausted, StoreUnavailable
 from idac.tables.model import Schema, Table
@@ -62,8 +63,15 @@ class Publisher:
         self.archive = archive
         self.progress = progress
 
-    def publish(self, schema: Schema, tables: Sequence[Rows], *, replacing: bool = False) -> list[Published]:
-        """Ingest all *tables* and show them in one step, or none of them.
+    def publish(
+        self,
+        schema: Schema,
+        tables: Sequence[Rows],
+        *,
+        replacing: bool = False,
+        also: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+    ) -> list[Published]:
+        """Ingest all *tables* and show them in one step with what *also* changes, or none of them.
 
         Raises ResourceExhausted where the disk is full, and StoreUnavailable where it may not be written to.
         """
@@ -80,7 +88,7 @@ class Publisher:
             for done in staged:
                 self.archive.store_version(done.folder, done.version.prefix)
             self.archive.publish(
-                schema, [(d.table, d.version) for d in staged], to_yaml=write_felis, replacing=replacing
+                schema, [(d.table, d.version) for d in staged], to_yaml=write_felis, replacing=replacing, also=also
             )
         self._sweep()
         return results

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from idac.catalogs.access import AccessChange
 from idac.catalogs.archive import Archive
 from idac.catalogs.disk import disk_errors
 from idac.catalogs.felis import (
@@ -20,7 +22,7 @@ from idac.catalogs.felis import (
     write_felis,
 )
 from idac.catalogs.ingest import IngestChoices, Progress
-from idac.catalogs.manifest import Version
+from idac.catalogs.manifest import Manifest, Version
 from idac.catalogs.metadata import nearest, require_column
 from idac.catalogs.publishing import Published, Publisher, Rows, silent, version_prefix
 from idac.catalogs.register import HatsCatalog, find_hats, open_hats, register_hats
@@ -66,10 +68,20 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 class CatalogService(Publisher):
-    """Publishes into one archive. *open_store* opens sources in S3 and HATS catalogues outside the archive."""
+    """Publishes into one archive. *open_store* opens sources in S3 and HATS catalogues outside the archive.
 
-    def __init__(self, archive: Archive, open_store: OpenStore | None = None, progress: Progress = silent) -> None:
+    *access* is who may read what is published, from its first moment on.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        open_store: OpenStore | None = None,
+        progress: Progress = silent,
+        access: AccessChange | None = None,
+    ) -> None:
         super().__init__(archive, progress)
+        self._access = access
         self.open_store = open_store or _no_stores
 
     # -- one table ---------------------------------------------------------------------------------------------------
@@ -94,12 +106,17 @@ class CatalogService(Publisher):
         def publish(*, types_from_head: bool) -> Published:
             with self._files(paths, source, types_from_head=types_from_head) as files, files.doubting_types():
                 rows = self._rows(schema_name, table_name, files, described, choices, source.description)
-                return self.publish(schema, [rows], replacing=replacing)[0]
+                also = self._closing(f"{schema_name}.{table_name}")
+                return self.publish(schema, [rows], replacing=replacing, also=also)[0]
 
         try:
             return publish(types_from_head=True)
         except TypesOutgrown:
             return publish(types_from_head=False)
+
+    def _closing(self, name: str) -> Callable[[Manifest], Manifest]:
+        """The change to the manifest that attaches the read rule, where there is one, to *name*."""
+        return partial(self._access.applied, name) if self._access is not None else lambda manifest: manifest
 
     def _files(self, paths: Sequence[str], source: SourceChoices, *, types_from_head: bool) -> TableFiles:
         threads = self.archive.settings.ingest.parser_count
@@ -184,7 +201,13 @@ class CatalogService(Publisher):
             )
             note_moves(staging, [prefix])
             self.archive.store_version(folder, prefix)
-            self.archive.publish(schema, [(table, version)], to_yaml=write_felis, replacing=replacing)
+            self.archive.publish(
+                schema,
+                [(table, version)],
+                to_yaml=write_felis,
+                replacing=replacing,
+                also=self._closing(f"{schema.name}.{name}"),
+            )
         shown = replace(table, ra_column=version.ra_column, dec_column=version.dec_column, id_column=id_column)
         told = (*extra, *lost, *missing_words(table))
         return Published(shown, version_id, version.rows, version.bytes, version.files, 0, told)
@@ -219,7 +242,8 @@ class CatalogService(Publisher):
                     files = stack.enter_context(self._files(paths, source, types_from_head=types_from_head))
                     stack.enter_context(files.doubting_types())
                     rows.append(self._rows(schema.name, table.name, files, table, choices))
-                return self.publish(replace(schema, tables=()), rows, replacing=replacing)
+                also = self._closing(schema.name)
+                return self.publish(replace(schema, tables=()), rows, replacing=replacing, also=also)
 
         try:
             return publish(types_from_head=True)

@@ -74,6 +74,10 @@ class CatalogsSettings(Section):
     """Groups that may read whatever ``read`` does not name. Empty, so that a forgotten rule hides data and never shows
     it; a centre where all is public writes ``[public]``."""
 
+    publishers_narrow: bool = False
+    """Let what publishers attach with ``idac catalog rights`` only narrow ``default_read``. Without it, their rule
+    stands in its place where dac.yaml says nothing; what dac.yaml does say they can only narrow, either way."""
+
     ingest: IngestSettings = IngestSettings()
 
     keep_versions: Annotated[int, Field(ge=0, le=100)] = 1
@@ -83,8 +87,9 @@ class CatalogsSettings(Section):
     """Seconds for which the files of a version stay after nothing names it any more, so that running queries finish.
     Make it longer than the longest query allowed."""
 
-    refresh_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
-    """Seconds between looks at the archive for something newly published; each costs one small read."""
+    refresh_s: Annotated[float, Field(ge=0, le=5)] = 1.0
+    """Seconds between looks at the archive for something newly published; each costs one small read. Not more than 5,
+    so that what a publisher closes is closed by then."""
 
     @field_validator("read")
     @classmethod
@@ -99,4 +104,4 @@ class CatalogsSettings(Section):
     def rights(self) -> RightsPolicy:
         """The rules of this section as the policy that services ask."""
         rules = {name.lower(): ReadRule.of(groups) for name, groups in self.read.items()}
-        return RightsPolicy(rules, ReadRule.of(self.default_read))
+        return RightsPolicy(rules, ReadRule.of(self.default_read), publishers_narrow=self.publishers_narrow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from idac.core.rights import ReadRule
 from idac.tables.model import Schema, Table
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class CatalogSnapshot:
     generation: str
     schemas: tuple[Schema, ...]
     entries: Mapping[tuple[str, str], TableEntry] = field(repr=False)  # keys are lower-case (schema, table)
+    #: Read rules that publishers attached, as ``RightsPolicy.published`` has them.
+    rules: Mapping[str, ReadRule] = field(default_factory=dict)
 
     def find(self, schema: str, table: str) -> TableEntry | None:
         return self.entries.get((schema.lower(), table.lower()))
@@ -131,4 +134,10 @@ class CatalogSnapshot:
             return self
         schema = Schema("TAP_UPLOAD", tuple(e.table for e in uploads.values()))
         added = {("tap_upload", name.lower()): entry for name, entry in uploads.items()}
-        return CatalogSnapshot(self.generation, (*self.schemas, schema), {**self.entries, **added})
+        return replace(self, schemas=(*self.schemas, schema), entries={**self.entries, **added})
+
+    def with_rules_of(self, later: CatalogSnapshot) -> CatalogSnapshot:
+        """This picture's tables, with the read rules of a later one: for a query that is still running."""
+        if self.rules == later.rules:
+            return self
+        return replace(self, generation=f"{self.generation} under {later.generation}", rules=later.rules)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from idac.catalogs.access import AccessChange
 from idac.catalogs.audit import check_table, require_whole
 from idac.catalogs.felis import Gap
 from idac.catalogs.ingest import IngestChoices
@@ -17,6 +18,7 @@ from idac.catalogs.manifest import Version
 from idac.catalogs.publishing import Published
 from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import TableEntry
+from idac.cli.catalog_rights import access_change, access_options, rights, table_access
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json, print_table, progress
 from idac.core.errors import BadParameter, Cancelled, UserError
@@ -56,6 +58,7 @@ def _source_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Write rows without a valid position to this Parquet file instead of refusing the table.",
         ),
         click.option("--copy", is_flag=True, help="Ingest a HATS catalogue's rows instead of serving it where it is."),
+        access_options,
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.pass_obj,
     ]
@@ -72,7 +75,7 @@ def add(options: Options, name: str | None, partial: bool, as_json: bool, **give
     A folder that is a HATS catalogue is registered where it is. With --felis and no --name schema.table, every table of
     the Felis schema is published from the file of its name: all of them, or none.
     """
-    with _service(options, "adding") as service:
+    with access_change(options, given) as access, _service(options, "adding", access) as service:
         _show_published(_take_in(service, name, given, partial=partial, replacing=False), as_json)
 
 
@@ -82,7 +85,7 @@ def add(options: Options, name: str | None, partial: bool, as_json: bool, **give
 @click.option("--partial", is_flag=True, help="With a whole schema: leave out tables that have no file.")
 def replace(options: Options, name: str | None, partial: bool, as_json: bool, **given: Any) -> None:
     """Publish a new version of a table. The one before is kept for rollback; its description too, without --felis."""
-    with _service(options, "replacing") as service:
+    with access_change(options, given) as access, _service(options, "replacing", access) as service:
         _show_published(_take_in(service, name, given, partial=partial, replacing=True), as_json)
 
 
@@ -113,14 +116,20 @@ def _take_in(
 @click.pass_obj
 def list_tables(options: Options, as_json: bool) -> None:
     """List the published tables."""
+    policy = options.load().settings.read_policy()
     with _service(options, "") as service:
-        rows = [_summary(entry, version) for entry, version in _published(service)]
+        rules = service.archive.snapshot(fresh=True).rules
+        readers = policy.with_published(rules).shown
+        rows = [
+            _summary(entry, version) | {"readers": readers(entry.table.schema, entry.table.name)}
+            for entry, version in _published(service)
+        ]
     if as_json:
         print_json(rows)
     elif not rows:
         click.echo("No tables are published yet. Add one with idac catalog add FILE --name schema.table")
     else:
-        keys = ("table", "rows", "columns", "size", "files", "layout", "published_at")
+        keys = ("table", "rows", "columns", "size", "files", "layout", "published_at", "readers")
         print_table(keys, [[_shown({**row, "size": _size(row["bytes"])}[key]) for key in keys] for row in rows])
 
 
@@ -136,7 +145,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
             click.echo(service.metadata_text(table.partition(".")[0]), nl=False)
             return
         entry, version = service.find(table)
-        rule = options.load().settings.read_policy().rule_for(entry.table.schema, entry.table.name)
+        access = table_access(options, service.archive.snapshot().rules, entry.table)
     facts = _summary(entry, version) | {
         "description": entry.table.description,
         "positions": [entry.table.ra_column, entry.table.dec_column] if entry.table.ra_column else None,
@@ -145,8 +154,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
         "source": version.source,
         "location": version.location,
         "version": version.id,
-        "readable_by": sorted(rule.groups),
-        "needs_right": sorted(rule.rights),
+        **access,
     }
     columns = [
         {
@@ -314,8 +322,11 @@ def sweep(options: Options, as_json: bool) -> None:
         click.echo(f"{counted(versions, 'old version')} removed.")
 
 
+command.add_command(rights)
+
+
 @contextmanager
-def _service(options: Options, label: str) -> Iterator[CatalogService]:
+def _service(options: Options, label: str, access: AccessChange | None = None) -> Iterator[CatalogService]:
     loaded = options.load()
     secrets = open_secrets(loaded.settings.secrets, loaded.folder)
 
@@ -325,7 +336,7 @@ def _service(options: Options, label: str) -> Iterator[CatalogService]:
 
     archive = open_archive(loaded)
     with progress(label) as meter:
-        yield CatalogService(archive, open_source, lambda what, done, total: meter.update(done, total, what))
+        yield CatalogService(archive, open_source, lambda what, done, total: meter.update(done, total, what), access)
 
 
 def _published(service: CatalogService) -> Iterator[tuple[TableEntry, Version]]:

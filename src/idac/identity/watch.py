@@ -40,8 +40,6 @@ class CallerWatch:
         *check* raises AccessDenied where the caller, as of now, may not have it; then *stop* is called with the reason,
         once, from another thread.
         """
-        if principal.kind == "anonymous":
-            return lambda: None  # nobody's rights can be taken away but by a new configuration
         entry = _Watched(principal, check, stop)
         with self._lock:
             self._watched.add(entry)

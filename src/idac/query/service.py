@@ -212,9 +212,7 @@ class QueryService:
             resolved = self._compiler.compile(request.adql, snapshot, principal)
             if self._watch is not None:
                 # Whether the caller may still have these rows is asked as it was at first: by resolving every name.
-                unwatch = self._watch.add(
-                    principal, lambda now: self._compiler.compile(request.adql, snapshot, now), end
-                )
+                unwatch = self._watch.add(principal, lambda now: self._look_again(request.adql, snapshot, now), end)
             request = replace(request, infos=(*request.infos, *self._origin))
             columns = tuple(map(request.relabel, resolved.columns)) if request.relabel else resolved.columns
             limits = self.limits(request.max_rows, request.timeout_s)
@@ -232,6 +230,10 @@ class QueryService:
                 ending.raise_reason()
             raise
         return RunningQuery(request, columns, stream, close, self._spool, ending)
+
+    def _look_again(self, adql: str, snapshot: CatalogSnapshot, now: Principal) -> None:
+        """Refuse what the caller may not read as of now, by the rules that are published now."""
+        self._compiler.compile(adql, snapshot.with_rules_of(self.archive.snapshot()), now)
 
     def limits(self, max_rows: int | None, timeout_s: float) -> QueryLimits:
         """The caller's wish within this centre's bounds."""

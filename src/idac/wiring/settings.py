@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -104,4 +105,4 @@ class DacSettings(Section):
                 rule = rules.get(table.lower(), ReadRule.of(()))
                 rules[table.lower()] = ReadRule(rule.groups, rule.rights | {name})
         asking = {name: right.ask for name, right in self.identity.rights.items() if right.ask}
-        return RightsPolicy(rules, base.default, asking, has_log_in=self.identity.enabled)
+        return replace(base, rules=rules, how_to_ask=asking, has_log_in=self.identity.enabled)
