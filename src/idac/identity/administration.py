@@ -11,6 +11,7 @@ from rapidfuzz import process
 
 from idac.core.errors import BadParameter, Conflict, NotFound
 from idac.identity.credentials import Secret, new_secret
+from idac.identity.group_names import GroupNames, names_in_use
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
 from idac.identity.passwords import hash_password
 from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
@@ -28,9 +29,11 @@ NOTEBOOK_SCOPES = frozenset({"read:tap"})
 class Administration:
     """Thread-safe. *actor* of each act is whoever did it, for the audit log."""
 
-    def __init__(self, store: IdentityStore, settings: IdentitySettings) -> None:
+    def __init__(self, store: IdentityStore, settings: IdentitySettings, names: GroupNames | None = None) -> None:
+        """*names* of groups mean something here; those of *settings* alone unless they are given."""
         self.store = store
         self.settings = settings
+        self.names = names if names is not None else names_in_use(settings)
 
     def in_s(self, seconds: float) -> datetime:
         """The moment that comes after so many seconds."""
@@ -299,6 +302,8 @@ def require_free(records: Records, name: str) -> None:
     """Users and groups share their names, as each user is a group of one wherever files belong to groups."""
     if records.account(name) is not None or records.group_id(name) is not None:
         raise Conflict("There is an account or a group of this name already.", value=name)
+    if records.is_retired(name):
+        raise Conflict("A group of this name was deleted, and names are given once.", value=name)
 
 
 def require_scopes(scopes: Collection[str]) -> None:

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
 from idac.identity.credentials import Presented, matches
+from idac.identity.group_names import NO_NAMES, GroupNames
+from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token
-from idac.identity.schema import GRANTS, GROUPS, MEMBERS, SESSIONS
+from idac.identity.schema import GRANTS, GROUPS, SESSIONS
 from idac.identity.store import IdentityStore, Records, ms
 from idac.identity.token_store import find_token, token_digest
 
@@ -37,10 +39,11 @@ class Directory:
     """Thread-safe; keeps nothing, so that what it says is true when it says it.
 
     All methods raise NotAuthenticated for a credential that is not good, and AccessDenied for an account that is shut.
+    *names*: groups of people that took one of these give nothing.
     """
 
-    def __init__(self, store: IdentityStore) -> None:
-        self._store = store
+    def __init__(self, store: IdentityStore, names: GroupNames = NO_NAMES) -> None:
+        self._store, self._names = store, names
 
     def by_token(self, presented: Presented) -> Known:
         with self._store.read() as records:
@@ -63,7 +66,7 @@ class Directory:
         with self._store.read() as records:
             account = records.account_by_id(account_id)
             assert account is not None  # noqa: S101  accounts are never removed
-            return _known(records, account, "password", None)
+            return self._known(records, account, "password", None)
 
     def current(self, principal: Principal) -> Principal:
         """The caller as of now; raises where the credential, or the account, is not good any more."""
@@ -104,7 +107,7 @@ class Directory:
         if token is not None:
             _require_not_revoked(token)
         credential = f"job:{key}" if token is not None else None
-        now = _known(records, account, credential, token.scopes if token is not None else None).principal
+        now = self._known(records, account, credential, token.scopes if token is not None else None).principal
         return now if owner.is_admin else _without_administration(now)
 
     def _with_token(self, records: Records, token: Token) -> Known:
@@ -113,7 +116,7 @@ class Directory:
             raise NotAuthenticated("This token has expired.", value=_when(token.expires), next_step=_AGAIN)
         account = records.account(token.account)
         assert account is not None  # noqa: S101  accounts are never removed
-        return _known(
+        return self._known(
             records, account, f"token:{token.key}", token.scopes, until=token.expires, token=_to_note(records, token)
         )
 
@@ -122,8 +125,32 @@ class Directory:
             raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
         account = records.account_by_id(row.account)
         assert account is not None  # noqa: S101  accounts are never removed
-        known = _known(records, account, f"session:{row.key}", None)
+        known = self._known(records, account, f"session:{row.key}", None)
         return Known(known.principal, _first(known.until_ms, row.expires))
+
+    def _known(
+        self,
+        records: Records,
+        account: Account,
+        credential: str | None,
+        scopes: frozenset[str] | None,
+        *,
+        until: datetime | None = None,
+        token: str | None = None,
+    ) -> Known:
+        require_active(account, records.now)
+        groups, rights, first = _held(records, account.id, self._names)
+        principal = Principal(
+            account.name,
+            account.kind,
+            groups,
+            account.is_admin and (scopes is None or "admin" in scopes),
+            rights,
+            scopes,
+            credential,
+        )
+        ends = [ms(moment) for moment in (until, account.expires) if moment is not None]
+        return Known(principal, _first(first, *ends), token)
 
 
 def require_active(account: Account, now: datetime) -> None:
@@ -142,51 +169,22 @@ def _require_not_revoked(token: Token) -> None:
         raise NotAuthenticated("This token was revoked.", value=_when(token.revoked), next_step=_AGAIN)
 
 
-def _known(
-    records: Records,
-    account: Account,
-    credential: str | None,
-    scopes: frozenset[str] | None,
-    *,
-    until: datetime | None = None,
-    token: str | None = None,
-) -> Known:
-    require_active(account, records.now)
-    groups, rights, first = _held(records, account.id)
-    principal = Principal(
-        account.name,
-        account.kind,
-        groups,
-        account.is_admin and (scopes is None or "admin" in scopes),
-        rights,
-        scopes,
-        credential,
-    )
-    ends = [ms(moment) for moment in (until, account.expires) if moment is not None]
-    return Known(principal, _first(first, *ends), token)
-
-
-def _held(records: Records, account_id: int) -> tuple[frozenset[str], frozenset[str], int | None]:
+def _held(records: Records, account_id: int, names: GroupNames) -> tuple[frozenset[str], frozenset[str], int | None]:
     """Groups and rights of an account, and when the first of them ends."""
     now = records.ms
-    query = (
-        sa.select(GROUPS.c.name, MEMBERS.c.expires, GRANTS.c.right, GRANTS.c.expires.label("right_expires"))
-        .join(GROUPS, MEMBERS.c.group == GROUPS.c.id)
-        .join(GRANTS, GRANTS.c.group == GROUPS.c.id, isouter=True)
-        .where(MEMBERS.c.account == account_id, _holds(MEMBERS.c.expires, now))
+    query = places(account_id, now, GRANTS.c.right, GRANTS.c.expires.label("right_expires")).join(
+        GRANTS, GRANTS.c.group == GROUPS.c.id, isouter=True
     )
     groups, rights, ends = set(), set(), []
     for row in records.connection.execute(query):
+        if not counts(row, names):
+            continue
         groups.add(row.name)
         ends.append(row.expires)
         if row.right is not None and (row.right_expires is None or row.right_expires > now):
             rights.add(row.right)
             ends.append(row.right_expires)
     return frozenset(groups), frozenset(rights), _first(*ends)
-
-
-def _holds(expires: sa.Column[int], now: int) -> sa.ColumnElement[bool]:
-    return sa.or_(expires.is_(None), expires > now)
 
 
 def _first(*moments: int | None) -> int | None:

@@ -8,6 +8,7 @@ from itertools import count
 
 from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
+from idac.identity.group_store import is_free
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
 
@@ -145,6 +146,6 @@ def _free_name(records: Records, wanted: str) -> str:
     base = base if base[:1].isalpha() else f"user-{base}".strip("-")
     for number in count(1):
         name = base if number == 1 else f"{base}-{number}"
-        if is_account_name(name) and records.account(name) is None and records.group_id(name) is None:
+        if is_account_name(name) and is_free(records, name):
             return name
     raise AssertionError("numbers end nowhere")

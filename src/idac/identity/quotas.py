@@ -15,8 +15,10 @@ from idac.core.errors import BadParameter, NotFound, StoreUnavailable
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.quota import LIMITS, UNLIMITED, Limit, Quota
 from idac.identity.administration import require_account
+from idac.identity.group_names import NO_NAMES, GroupNames
+from idac.identity.memberships import counts, places
 from idac.identity.quota_settings import QuotaSettings
-from idac.identity.schema import ACCOUNTS, GROUPS, MEMBERS, QUOTAS
+from idac.identity.schema import ACCOUNTS, QUOTAS
 from idac.identity.store import IdentityStore, Records, insert_into, maybe_ms, maybe_time
 from idac.identity.store import time as time_of
 
@@ -72,8 +74,11 @@ class _Known:
 class Quotas:
     """Thread-safe. Believes for *check_s* seconds what it has read of the state database."""
 
-    def __init__(self, store: IdentityStore, settings: QuotaSettings, check_s: float) -> None:
-        self._store = store
+    def __init__(
+        self, store: IdentityStore, settings: QuotaSettings, check_s: float, names: GroupNames = NO_NAMES
+    ) -> None:
+        """Groups of people that took one of *names* add nothing."""
+        self._store, self._names = store, names
         self.settings = settings
         self._check_s = check_s
         self._lock, self._looking = threading.Lock(), threading.Lock()
@@ -134,7 +139,7 @@ class Quotas:
         """The holder of an account, as far as quotas ask; NotFound where there is none."""
         with self._store.read() as records:
             account = require_account(records, name)
-            groups = _groups_of(records, account.id)
+            groups = _groups_of(records, account.id, self._names)
         return Principal(account.name, account.kind, groups, account.is_admin)
 
     def _bypasses(self, groups: Collection[str], *, is_admin: bool) -> bool:
@@ -240,10 +245,9 @@ class Quotas:
         return removed
 
 
-def _groups_of(records: Records, account_id: int) -> frozenset[str]:
-    query = sa.select(GROUPS.c.name).join(MEMBERS, MEMBERS.c.group == GROUPS.c.id)
-    holds = sa.or_(MEMBERS.c.expires.is_(None), MEMBERS.c.expires > records.ms)
-    return frozenset(records.connection.execute(query.where(MEMBERS.c.account == account_id, holds)).scalars())
+def _groups_of(records: Records, account_id: int, names: GroupNames) -> frozenset[str]:
+    found = records.connection.execute(places(account_id, records.ms))
+    return frozenset(place.name for place in found if counts(place, names))
 
 
 def _overrides(records: Records) -> list[Override]:

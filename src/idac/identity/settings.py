@@ -171,6 +171,27 @@ def require_safe_url(url: str) -> None:
         raise ValueError("must be an https address; http is for this machine alone")
 
 
+class UserGroupSettings(Section):
+    """Groups that people make for themselves: to share with whom they choose, and never a way to data or quotas, which
+    administrators alone give."""
+
+    enabled: bool = True
+    """Whether people may make groups, and invite to them. Turned off, those there are stay as they are: members can
+    leave and be removed, and owners delete what is theirs."""
+
+    per_account: Annotated[int, Field(ge=0)] = 20
+    """Groups that one account may own."""
+
+    max_members: Annotated[int, Field(ge=1)] = 500
+    """Members that such a group may have."""
+
+    max_invitations: Annotated[int, Field(ge=1)] = 100
+    """Invitations to one group that may be open at once."""
+
+    invitation_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    """Longest life of an invitation, in seconds."""
+
+
 class IdentitySettings(Section):
     """Log-in, tokens, groups and data rights. Off by default: then everyone is anonymous."""
 
@@ -234,6 +255,15 @@ class IdentitySettings(Section):
 
     quotas: QuotaSettings = QuotaSettings()
     """How much callers may ask for; no limits unless they are set."""
+
+    user_groups: UserGroupSettings = UserGroupSettings()
+    """Groups that people make for themselves, at /auth/groups."""
+
+    group_service: (
+        Annotated[str, Field(pattern=r"^ivo://[A-Za-z0-9][A-Za-z0-9._~-]{2,}(/[A-Za-z0-9._~/-]+)?$")] | None
+    ) = None
+    """IVOA identifier of this centre's group membership service (GMS), as a registry knows it:
+    ``ivo://dac.example.org/gms``. Other services then know a group as ``ivo://dac.example.org/gms?NAME``."""
 
     first_id: Annotated[int, Field(ge=1000, le=2**31 - 1)] = 100_000
     """First number for users and groups (UID and GID, from one sequence). Numbers are never given twice; change it

@@ -24,6 +24,7 @@ from idac.identity.schema import (
     LINKS,
     MEMBERS,
     NUMBERS,
+    RETIRED_GROUPS,
     SESSIONS,
 )
 
@@ -129,10 +130,11 @@ class Records:
         return int(self.connection.execute(taken.returning(NUMBERS.c.next)).scalar_one()) - 1
 
     def has_number(self, number: int) -> bool:
-        """Whether a user or group has it."""
+        """Whether a user or group has it, or had."""
         users = sa.select(ACCOUNTS.c.uid).where(ACCOUNTS.c.uid == number)
-        both = users.union(sa.select(GROUPS.c.gid).where(GROUPS.c.gid == number))
-        return self.connection.execute(both).first() is not None
+        groups = sa.select(GROUPS.c.gid).where(GROUPS.c.gid == number)
+        gone = sa.select(RETIRED_GROUPS.c.gid).where(RETIRED_GROUPS.c.gid == number)
+        return self.connection.execute(users.union(groups, gone)).first() is not None
 
     def account(self, name: str) -> Account | None:
         row = self.connection.execute(sa.select(ACCOUNTS).where(ACCOUNTS.c.name == name)).first()
@@ -194,6 +196,11 @@ class Records:
 
     def group_id(self, name: str) -> int | None:
         return self.connection.execute(sa.select(GROUPS.c.id).where(GROUPS.c.name == name)).scalar_one_or_none()
+
+    def is_retired(self, name: str) -> bool:
+        """True for the name of a group that was deleted, which nobody gets again."""
+        query = sa.select(RETIRED_GROUPS.c.name).where(RETIRED_GROUPS.c.name == name)
+        return self.connection.execute(query).first() is not None
 
     def groups(self) -> list[Group]:
         """Every group with its members and rights."""

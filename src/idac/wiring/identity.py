@@ -19,6 +19,7 @@ from idac.identity.device import DeviceGrants
 from idac.identity.directory import Directory
 from idac.identity.gate import LOG_IN_PATH, make_gate
 from idac.identity.github import GitHubProvider
+from idac.identity.group_names import GroupNames, names_in_use
 from idac.identity.identify import Identifier
 from idac.identity.ledger import Ledger
 from idac.identity.oidc import OpenIdProvider
@@ -81,9 +82,9 @@ def open_identity(
     if not chosen.enabled:
         return None
     store = IdentityStore(database, first_id=chosen.first_id)
-    directory, ledger, throttle = Directory(store), Ledger(store), Throttle(store, chosen)
+    administration = Administration(store, chosen, group_names(settings))
+    directory, ledger, throttle = Directory(store, administration.names), Ledger(store), Throttle(store, chosen)
     sign_in = SignIn(store, chosen, throttle)
-    administration = Administration(store, chosen)
     cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
@@ -91,7 +92,7 @@ def open_identity(
     elsewhere = ProviderRoutes(
         _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
     )
-    desk = make_quota_desk(store, chosen, chosen.check_s, use_of)
+    desk = make_quota_desk(administration, chosen.check_s, use_of)
     limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
     api = ApiRoutes(SelfService(administration), administration, cookies, web, desk.quotas)
     device = DeviceRoutes(DeviceGrants(store, chosen, throttle), chosen, cookies, web)
@@ -120,7 +121,14 @@ def open_administration(loaded: Loaded[DacSettings], database: Database) -> Admi
     """Accounts, groups and tokens, for the command line: whether or not identity is turned on yet."""
     settings = loaded.settings.identity
     store = IdentityStore(database, first_id=settings.first_id)
-    return Administration(store, settings)
+    return Administration(store, settings, group_names(loaded.settings))
+
+
+def group_names(settings: DacSettings) -> GroupNames:
+    """Names that dac.yaml gives a meaning to, which no group of people can have."""
+    catalogs = settings.catalogs
+    readers = {name for groups in (*catalogs.read.values(), catalogs.default_read) for name in groups}
+    return names_in_use(settings.identity, readers)
 
 
 def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:

@@ -10,8 +10,6 @@ from idac.identity.administration import Administration
 from idac.identity.quota_report import Report, Reports
 from idac.identity.quotas import Quotas
 from idac.identity.rates import Meter, RateCounter
-from idac.identity.settings import IdentitySettings
-from idac.identity.store import IdentityStore
 from idac.jobs.store import JobStore
 from idac.web.callers import is_anonymous_owner
 
@@ -33,14 +31,13 @@ class QuotaDesk:
         return self.quotas.of_owner(owner, anonymous=is_anonymous_owner(owner))
 
 
-def make_quota_desk(
-    store: IdentityStore, settings: IdentitySettings, check_s: float, use_of: Callable[[str], JobUse]
-) -> QuotaDesk:
-    quotas, counter = Quotas(store, settings.quotas, check_s), RateCounter(store)
+def make_quota_desk(administration: Administration, check_s: float, use_of: Callable[[str], JobUse]) -> QuotaDesk:
+    store = administration.store
+    quotas = Quotas(store, administration.settings.quotas, check_s, administration.names)
+    counter = RateCounter(store)
     return QuotaDesk(quotas, Meter(quotas, counter), Reports(quotas, counter, use_of))
 
 
 def open_quota_desk(administration: Administration) -> QuotaDesk:
     """Quotas for the command line, whether or not identity is turned on yet."""
-    store = administration.store
-    return make_quota_desk(store, administration.settings, 0, JobStore(store.database).use)
+    return make_quota_desk(administration, 0, JobStore(administration.store.database).use)

@@ -1,0 +1,240 @@
+"""Groups that people look after, in the state database: owners, managers, invitations, and names of deleted groups."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from idac.identity.credentials import Secret
+from idac.identity.group_model import Invitation, UserGroup
+from idac.identity.model import Member
+from idac.identity.schema import (
+    ACCOUNTS,
+    GRANTS,
+    GROUPS,
+    INVITATIONS,
+    MANAGERS,
+    MEMBERS,
+    QUOTAS,
+    RETIRED_GROUPS,
+    USER_GROUPS,
+)
+from idac.identity.store import Records, insert_into, maybe_ms, maybe_time, ms, time
+
+_OWNERS = ACCOUNTS.alias("owner_account")
+_INVITERS = ACCOUNTS.alias("inviter_account")
+
+
+# -- groups ----------------------------------------------------------------------------------------------------------
+
+
+def find_group(records: Records, name: str, *, lock: bool = False) -> UserGroup | None:
+    """A group that somebody owns; with *lock*, nobody else changes it until this transaction ends."""
+    query = _groups().where(GROUPS.c.name == name)
+    if lock:
+        query = query.with_for_update(of=GROUPS)  # SQLite has one writer anyway, and leaves this out
+    row = records.connection.execute(query).first()
+    return _group(row) if row is not None else None
+
+
+def groups_of(records: Records, account_id: int) -> list[UserGroup]:
+    """Groups that the account owns, or is a member of now."""
+    member = sa.select(MEMBERS.c.group).where(MEMBERS.c.account == account_id, _lasts(MEMBERS.c.expires, records.ms))
+    mine = sa.or_(USER_GROUPS.c.owner == account_id, GROUPS.c.id.in_(member))
+    return [_group(row) for row in records.connection.execute(_groups().where(mine).order_by(GROUPS.c.name))]
+
+
+def owners(records: Records) -> dict[str, str]:
+    """The owner of each group that has one, by its name."""
+    return {row.name: row.owner for row in records.connection.execute(_groups())}
+
+
+def owned(records: Records, account_id: int) -> int:
+    """How many groups the account owns; it owns no further one until this transaction ends."""
+    lock = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == account_id).with_for_update()
+    records.connection.execute(lock)
+    count = sa.select(sa.func.count()).select_from(USER_GROUPS).where(USER_GROUPS.c.owner == account_id)
+    return int(records.connection.execute(count).scalar_one())
+
+
+def put_owner(records: Records, group_id: int, account_id: int, *, given: bool | None = None) -> None:
+    """Make the account the group's owner. *given* None: as it was, or not given where it had none."""
+    insert = insert_into(records.connection, USER_GROUPS).values(group=group_id, owner=account_id, given=bool(given))
+    changed = {"owner": account_id} | ({} if given is None else {"given": given})
+    records.connection.execute(insert.on_conflict_do_update(index_elements=[USER_GROUPS.c.group], set_=changed))
+
+
+def remove_owner(records: Records, group_id: int) -> None:
+    """Leave the group to administrators alone, with its members."""
+    for table in (INVITATIONS, MANAGERS, USER_GROUPS):
+        records.connection.execute(sa.delete(table).where(table.c.group == group_id))
+
+
+def remove_group(records: Records, group_id: int, name: str) -> None:
+    """Remove the group and all that hangs on it; its name and number are kept from everybody."""
+    gid = records.connection.execute(sa.select(GROUPS.c.gid).where(GROUPS.c.id == group_id)).scalar_one()
+    remove_owner(records, group_id)
+    for table in (MEMBERS, GRANTS):
+        records.connection.execute(sa.delete(table).where(table.c.group == group_id))
+    records.connection.execute(sa.delete(QUOTAS).where(QUOTAS.c.subject == name))
+    records.connection.execute(sa.delete(GROUPS).where(GROUPS.c.id == group_id))
+    records.connection.execute(RETIRED_GROUPS.insert().values(name=name, gid=gid, retired=records.ms))
+
+
+def is_free(records: Records, name: str) -> bool:
+    """True for a name that no account and no group has, or had."""
+    return records.account(name) is None and records.group_id(name) is None and not records.is_retired(name)
+
+
+# -- members and managers --------------------------------------------------------------------------------------------
+
+
+def members(records: Records, group_id: int) -> list[Member]:
+    """Everyone who is in the group now."""
+    query = sa.select(MEMBERS, ACCOUNTS.c.name).join(ACCOUNTS, MEMBERS.c.account == ACCOUNTS.c.id)
+    query = query.where(MEMBERS.c.group == group_id, _lasts(MEMBERS.c.expires, records.ms))
+    rows = records.connection.execute(query.order_by(ACCOUNTS.c.name, MEMBERS.c.source))
+    return [Member(row.name, row.source or None, maybe_time(row.expires)) for row in rows]
+
+
+def is_member(records: Records, group_id: int, account_id: int) -> bool:
+    query = sa.select(MEMBERS.c.group).where(MEMBERS.c.group == group_id, MEMBERS.c.account == account_id)
+    return records.connection.execute(query.where(_lasts(MEMBERS.c.expires, records.ms))).first() is not None
+
+
+def managers(records: Records, group_id: int) -> frozenset[str]:
+    """Those members who look after the group besides its owner; whose place has ended is none of them."""
+    mine = sa.and_(MEMBERS.c.group == MANAGERS.c.group, MEMBERS.c.account == MANAGERS.c.account)
+    query = sa.select(ACCOUNTS.c.name).join(MANAGERS, MANAGERS.c.account == ACCOUNTS.c.id).join(MEMBERS, mine)
+    query = query.where(MANAGERS.c.group == group_id, _lasts(MEMBERS.c.expires, records.ms))
+    return frozenset(records.connection.execute(query).scalars())
+
+
+def add_manager(records: Records, group_id: int, account_id: int) -> None:
+    insert = insert_into(records.connection, MANAGERS).values(group=group_id, account=account_id)
+    records.connection.execute(insert.on_conflict_do_nothing())
+
+
+def remove_manager(records: Records, group_id: int, account_id: int) -> bool:
+    """End somebody's looking after the group, with the invitations that they gave; False where they did not."""
+    gone = sa.delete(MANAGERS).where(MANAGERS.c.group == group_id, MANAGERS.c.account == account_id)
+    given = sa.delete(INVITATIONS).where(INVITATIONS.c.group == group_id, INVITATIONS.c.inviter == account_id)
+    records.connection.execute(given)
+    return records.connection.execute(gone).rowcount > 0
+
+
+# -- invitations -----------------------------------------------------------------------------------------------------
+
+
+def add_invitation(
+    records: Records,
+    secret: Secret,
+    group_id: int,
+    inviter_id: int,
+    *,
+    account_id: int | None,
+    uses: int,
+    expires: datetime,
+    member_expires: datetime | None,
+) -> None:
+    """Keep an invitation to an account, in place of an earlier one, or with None one to whoever has its secret."""
+    records.connection.execute(sa.delete(INVITATIONS).where(INVITATIONS.c.expires <= records.ms))
+    if account_id is not None:
+        earlier = sa.delete(INVITATIONS).where(INVITATIONS.c.group == group_id, INVITATIONS.c.account == account_id)
+        records.connection.execute(earlier)
+    records.connection.execute(
+        INVITATIONS.insert().values(
+            key=secret.key,
+            digest=secret.digest if account_id is None else None,
+            group=group_id,
+            account=account_id,
+            inviter=inviter_id,
+            uses=uses,
+            member_expires=maybe_ms(member_expires),
+            created=records.ms,
+            expires=ms(expires),
+        )
+    )
+
+
+def invitations_to_group(records: Records, group_id: int) -> list[Invitation]:
+    """Those that are open, oldest first."""
+    query = _invitations().where(INVITATIONS.c.group == group_id, INVITATIONS.c.expires > records.ms)
+    rows = records.connection.execute(query.order_by(INVITATIONS.c.created, INVITATIONS.c.key))
+    return [_invitation(row) for row in rows]
+
+
+def invitations_to_account(records: Records, account_id: int) -> list[Invitation]:
+    query = _invitations().where(INVITATIONS.c.account == account_id, INVITATIONS.c.expires > records.ms)
+    rows = records.connection.execute(query.order_by(INVITATIONS.c.created, INVITATIONS.c.key))
+    return [_invitation(row) for row in rows]
+
+
+def find_invitation(records: Records, key: str) -> tuple[Invitation, str | None] | None:
+    """An invitation that has not expired, and the hash of its secret, where it has one."""
+    query = _invitations().where(INVITATIONS.c.key == key, INVITATIONS.c.expires > records.ms)
+    row = records.connection.execute(query).first()
+    return (_invitation(row), row.digest) if row is not None else None
+
+
+def take_invitation(records: Records, key: str) -> bool:
+    """Use an invitation once; False where others used it up first."""
+    used = sa.update(INVITATIONS).where(INVITATIONS.c.key == key, INVITATIONS.c.uses > 0)
+    if records.connection.execute(used.values(uses=INVITATIONS.c.uses - 1)).rowcount == 0:
+        return False
+    records.connection.execute(sa.delete(INVITATIONS).where(INVITATIONS.c.key == key, INVITATIONS.c.uses <= 0))
+    return True
+
+
+def remove_invitation(records: Records, key: str) -> None:
+    records.connection.execute(sa.delete(INVITATIONS).where(INVITATIONS.c.key == key))
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _groups() -> sa.Select[Any]:
+    return (
+        sa.select(GROUPS, _OWNERS.c.name.label("owner"), USER_GROUPS.c.given)
+        .join(USER_GROUPS, USER_GROUPS.c.group == GROUPS.c.id)
+        .join(_OWNERS, USER_GROUPS.c.owner == _OWNERS.c.id)
+    )
+
+
+def _group(row: sa.Row[Any]) -> UserGroup:
+    return UserGroup(row.id, row.name, row.gid, row.description, row.owner, row.given, time(row.created))
+
+
+def _invitations() -> sa.Select[Any]:
+    return (
+        sa.select(
+            INVITATIONS,
+            GROUPS.c.name.label("group_name"),
+            GROUPS.c.description,
+            ACCOUNTS.c.name.label("account_name"),
+            _INVITERS.c.name.label("inviter_name"),
+        )
+        .join(GROUPS, INVITATIONS.c.group == GROUPS.c.id)
+        .join(_INVITERS, INVITATIONS.c.inviter == _INVITERS.c.id)
+        .join(ACCOUNTS, INVITATIONS.c.account == ACCOUNTS.c.id, isouter=True)
+    )
+
+
+def _invitation(row: sa.Row[Any]) -> Invitation:
+    return Invitation(
+        key=row.key,
+        group=row.group_name,
+        description=row.description,
+        inviter=row.inviter_name,
+        account=row.account_name,
+        uses=row.uses,
+        created=time(row.created),
+        expires=time(row.expires),
+        member_expires=maybe_time(row.member_expires),
+    )
+
+
+def _lasts(expires: sa.Column[int], now: int) -> sa.ColumnElement[bool]:
+    return sa.or_(expires.is_(None), expires > now)

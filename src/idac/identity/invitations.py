@@ -1,0 +1,219 @@
+"""Invitations to groups that people make: to an account, or by a link whose secret is shown once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from idac.core.errors import BadParameter, Conflict, NotFound
+from idac.core.principal import Principal
+from idac.identity import group_store
+from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain
+from idac.identity.group_model import Invitation, UserGroup
+from idac.identity.groups import UserGroups, active_account, may_invite, require_ahead
+from idac.identity.store import IdentityStore, Records
+from idac.identity.throttle import Throttle
+
+#: Seconds for which an invitation is good unless it is said otherwise: a week, or less where less is allowed.
+LIFE_S = 7 * 24 * 3600
+
+
+class Invitations:
+    """Thread-safe. An invitation holds while its giver looks after the group, and neither they nor its owner are shut
+    out; a frozen account's invitations let nobody in."""
+
+    def __init__(self, groups: UserGroups, throttle: Throttle) -> None:
+        self._groups, self._throttle = groups, throttle
+
+    @property
+    def _store(self) -> IdentityStore:
+        return self._groups.store
+
+    # -- those who invite --------------------------------------------------------------------------------------------
+
+    def invite(
+        self,
+        principal: Principal,
+        name: str,
+        who: str,
+        *,
+        expires: datetime | None = None,
+        member_expires: datetime | None = None,
+    ) -> Invitation:
+        """Ask an account to join; it sees the invitation at its next look. An earlier one to the group is void."""
+        self._groups.require_enabled()
+        secret = new_secret(prefix="")
+        with self._groups.as_manager(principal, name) as (records, group):
+            invited = records.account(who)
+            if invited is None or invited.state(records.now) != "active":
+                raise NotFound("There is no account of this name that can be invited.", value=who)
+            if group_store.is_member(records, group.id, invited.id):
+                raise Conflict("The account is a member of the group already.", value=f"{who} in {name}")
+            return self._add(records, principal, group, secret, invited.id, 1, expires, member_expires)
+
+    def make_link(
+        self,
+        principal: Principal,
+        name: str,
+        *,
+        uses: int = 1,
+        expires: datetime | None = None,
+        member_expires: datetime | None = None,
+    ) -> tuple[Invitation, Secret]:
+        """An invitation to whoever has its secret, which nobody is ever told again."""
+        self._groups.require_enabled()
+        most = self._groups.settings.max_members
+        if not 1 <= uses <= most:
+            raise BadParameter("The link can't be good so often.", value=uses, allowed=f"1 to {most} times")
+        secret = new_secret(prefix="")
+        with self._groups.as_manager(principal, name) as (records, group):
+            return self._add(records, principal, group, secret, None, uses, expires, member_expires), secret
+
+    def _add(
+        self,
+        records: Records,
+        principal: Principal,
+        group: UserGroup,
+        secret: Secret,
+        invited: int | None,
+        uses: int,
+        expires: datetime | None,
+        member_expires: datetime | None,
+    ) -> Invitation:
+        settings = self._groups.settings
+        longest = timedelta(seconds=settings.invitation_s)
+        require_ahead(expires, records.now, longest)
+        require_ahead(member_expires, records.now)
+        if len(group_store.invitations_to_group(records, group.id)) >= settings.max_invitations:
+            raise Conflict(
+                "The group has too many open invitations.",
+                value=group.name,
+                allowed=f"{settings.max_invitations} (identity.user_groups.max_invitations)",
+                next_step="Take some back.",
+            )
+        group_store.add_invitation(
+            records,
+            secret,
+            group.id,
+            active_account(records, principal).id,
+            account_id=invited,
+            uses=uses,
+            expires=expires or records.now + min(timedelta(seconds=LIFE_S), longest),
+            member_expires=member_expires,
+        )
+        made, _ = _require(group_store.find_invitation(records, secret.key))
+        records.note(
+            principal.name,
+            "group invite",
+            group.name,
+            account=made.account,
+            invitation=made.key,
+            uses=uses if invited is None else None,
+            expires=made.expires,
+            member_expires=member_expires,
+        )
+        return made
+
+    def withdraw(self, principal: Principal, name: str, key: str) -> None:
+        """Take an invitation to the group back."""
+        with self._groups.as_manager(principal, name) as (records, group):
+            if key not in {each.key for each in group_store.invitations_to_group(records, group.id)}:
+                raise _gone()
+            group_store.remove_invitation(records, key)
+            records.note(principal.name, "group uninvite", name, invitation=key)
+
+    # -- those who are invited ---------------------------------------------------------------------------------------
+
+    def mine(self, principal: Principal) -> list[Invitation]:
+        """Invitations to the caller that hold now."""
+        with self._store.read() as records:
+            me = active_account(records, principal)
+            return [each for each in group_store.invitations_to_account(records, me.id) if _holds(records, each)]
+
+    def answer(self, principal: Principal, key: str, *, accept: bool) -> Invitation:
+        """Accept an invitation to the caller's account, or decline it."""
+        if accept:
+            self._groups.require_enabled()
+        with self._store.write() as records:
+            me = active_account(records, principal)
+            found, _ = _require(group_store.find_invitation(records, key))
+            if found.account != me.name:
+                raise _gone()
+            if accept:
+                self._join(records, found, me.id, me.name)
+            else:
+                group_store.remove_invitation(records, key)
+                records.note(me.name, "group decline", found.group, invitation=key)
+            return found
+
+    def look(self, principal: Principal, text: str, *, address: str) -> Invitation:
+        """What a link invites to, without using it."""
+        self._groups.require_enabled()
+        self._throttle.check(address)
+        with self._store.read() as records:
+            active_account(records, principal)
+            found = self._by_secret(records, text)
+            if found is not None and _holds(records, found):
+                return found
+        if found is None:
+            self._throttle.wrong(address)
+        raise _gone()
+
+    def join(self, principal: Principal, text: str, *, address: str) -> Invitation:
+        """Become a member by a link, which is used once more by this."""
+        found = self.look(principal, text, address=address)
+        with self._store.write() as records:
+            me = active_account(records, principal)
+            self._join(records, found, me.id, me.name)
+        return found
+
+    def _by_secret(self, records: Records, text: str) -> Invitation | None:
+        presented = parse_plain(text) or Presented("", "")
+        kept = group_store.find_invitation(records, presented.key)
+        if kept is None or kept[1] is None or not matches(presented, kept[1]):
+            return None
+        return kept[0]
+
+    def _join(self, records: Records, invitation: Invitation, account_id: int, name: str) -> None:
+        group = group_store.find_group(records, invitation.group, lock=True)
+        if group is None or not _holds(records, invitation):
+            raise _gone()
+        if group_store.is_member(records, group.id, account_id):
+            raise Conflict("You are a member of the group already.", value=group.name)
+        if invitation.member_expires is not None and invitation.member_expires <= records.now:
+            raise _gone()
+        if len(group_store.members(records, group.id)) >= self._groups.settings.max_members:
+            raise Conflict(
+                "The group is full.",
+                value=group.name,
+                allowed=f"{self._groups.settings.max_members} members (identity.user_groups.max_members)",
+                next_step=f"Ask {group.owner}.",
+            )
+        if not group_store.take_invitation(records, invitation.key):
+            raise _gone()
+        records.put_member(group.id, account_id, expires=invitation.member_expires)
+        records.note(
+            name,
+            "group join",
+            group.name,
+            invitation=invitation.key,
+            inviter=invitation.inviter,
+            expires=invitation.member_expires,
+        )
+
+
+def _holds(records: Records, invitation: Invitation) -> bool:
+    group = group_store.find_group(records, invitation.group)
+    return group is not None and may_invite(records, group, invitation.inviter)
+
+
+def _require[T](found: T | None) -> T:
+    if found is None:
+        raise _gone()
+    return found
+
+
+def _gone() -> NotFound:
+    return NotFound(
+        "This invitation is not good, or not any more.",
+        next_step="Ask whoever invited you for a new one.",
+    )

@@ -1,0 +1,42 @@
+"""Which places in groups count for an account: the one rule for rights, quotas and all else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from idac.identity.group_names import GroupNames
+from idac.identity.schema import ACCOUNTS, GROUPS, MEMBERS, USER_GROUPS
+
+_OWNERS = ACCOUNTS.alias("group_owner")
+
+
+def places(account_id: int, now_ms: int, *more: Any) -> sa.Select[Any]:
+    """Places of the account that have not ended, with what ``counts`` asks for, and *more* columns."""
+    return (
+        sa.select(
+            GROUPS.c.name,
+            MEMBERS.c.source,
+            MEMBERS.c.expires,
+            USER_GROUPS.c.given,
+            _OWNERS.c.frozen.label("owner_frozen"),
+            *more,
+        )
+        .join(GROUPS, MEMBERS.c.group == GROUPS.c.id)
+        .join(USER_GROUPS, USER_GROUPS.c.group == GROUPS.c.id, isouter=True)
+        .join(_OWNERS, USER_GROUPS.c.owner == _OWNERS.c.id, isouter=True)
+        .where(MEMBERS.c.account == account_id, sa.or_(MEMBERS.c.expires.is_(None), MEMBERS.c.expires > now_ms))
+    )
+
+
+def counts(place: sa.Row[Any], names: GroupNames) -> bool:
+    """Whether a place is one: claims and administrators give those that are; people only in groups of their own.
+
+    A group of people counts for nobody while its owner's account is frozen, who may have been somebody else; nor where
+    dac.yaml has come to use its name since, as whoever made it may have waited for that, until an administrator says
+    that this very group is meant.
+    """
+    if place.given is None or place.source:
+        return True
+    return place.owner_frozen is None and (place.given or not names.means_something(place.name))
