@@ -55,9 +55,11 @@ class IdacCentre:
         self.load("positions", files.match_parquet, "match_id")
         (self.folder / "loaded").touch()
 
-    def configure(self) -> None:
+    def configure(self, processes: int | None = None) -> None:
+        """Write dac.yaml; *processes* of the service instead of as many as it takes by itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "dac.yaml").write_text(_DAC_YAML)
+        server = f"server:\n  processes: {processes}\n" if processes else ""
+        (self.folder / "dac.yaml").write_text(_DAC_YAML + server)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -85,7 +87,9 @@ class IdacCentre:
         return Service("idac", command, self.log, os.environ, as_user=False)
 
     @contextmanager
-    def running(self) -> Iterator[Service]:
+    def running(self, processes: int | None = None) -> Iterator[Service]:
+        """The service while it is used; *processes* as ``configure`` has them."""
+        self.configure(processes)
         with stopping(self.start()) as service:
             yield service
 

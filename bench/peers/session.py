@@ -133,28 +133,41 @@ def _measure_queries(session: Session, urls: Mapping[str, str], services: Mappin
 
 
 def _measure_load(session: Session, urls: Mapping[str, str]) -> None:
+    """Many clients at once: idac by a process for each processor, DaCHS, and idac by its default, in turns."""
     sizes = session.sizes
     queries = cone_queries(400)
-    bursts: dict[str, list[Burst]] = {name: [] for name in urls}
-    bare: list[float] = []
-    for number in range(4):
-        for name, url in urls.items():
-            session.say(f"{sizes.clients} clients at {name}, burst {number} of 3")
-            found = burst(url, queries, sizes.clients, sizes.load_seconds if number else 3)
-            if number:
-                bursts[name].append(found)
-        if number:
-            dsn = session.cluster.dsn(DATABASE)
-            bare.append(bare_burst(dsn, pgsphere_cones(100), sizes.clients, sizes.load_seconds))
-    title = f"{sizes.clients} clients, 1′ cones"
-    share = max(b.client_cpu_share for b in bursts["idac"])
     cores = os.cpu_count() or 1
-    note = f"wrk kept at most {share:.2f} of the machine's {cores} processors busy"
-    rates = {name: Figure(tuple(b.per_second for b in found)) for name, found in bursts.items()}
-    rates["PostgreSQL pgSphere"] = Figure(tuple(bare))
-    session.add(ResultRow("clients", title, "req/s", rates, bar=40, note=note))
-    tails = {name: Figure(tuple(b.p95_s for b in found)) for name, found in bursts.items()}
+    # A centre of its own, over the same files: the one with defaults goes on running beside it, and idles.
+    many = IdacCentre(session.folder / "idac", session.folder / "log.txt")
+    bursts: dict[str, list[Burst]] = {"many": [], **{name: [] for name in urls}}
+    bare: list[float] = []
+    with many.running(cores) as service:
+        extras.seconds_to_first_answer(service, many.url)
+        for number in range(4):
+            for name, url in {"many": many.url, **urls}.items():
+                session.say(f"{sizes.clients} clients at {_of_many(name, cores)}, burst {number} of 3")
+                found = burst(url, queries, sizes.clients, sizes.load_seconds if number else 3)
+                if number:
+                    bursts[name].append(found)
+            if number:
+                dsn = session.cluster.dsn(DATABASE)
+                bare.append(bare_burst(dsn, pgsphere_cones(100), sizes.clients, sizes.load_seconds))
+    many.configure()
+    rate = {name: Figure(tuple(b.per_second for b in found)) for name, found in bursts.items()}
+    tail = {name: Figure(tuple(b.p95_s for b in found)) for name, found in bursts.items()}
+    share = max(b.client_cpu_share for b in bursts["many"])
+    note = f"idac by server.processes: {cores}; wrk kept at most {share:.2f} of {cores} processors busy"
+    title = f"{sizes.clients} clients, 1′ cones"
+    rates = {"idac": rate["many"], "DaCHS": rate["DaCHS"], "PostgreSQL pgSphere": Figure(tuple(bare))}
+    session.add(ResultRow("clients", f"{title}, a process for each processor", "req/s", rates, bar=40, note=note))
+    tails = {"idac": tail["many"], "DaCHS": tail["DaCHS"]}
     session.add(ResultRow("clients_p95", f"{title}: 95th percentile of one", "s", tails, kind="also"))
+    rates = {name: rate[name] for name in urls}
+    session.add(ResultRow("clients_default", f"{title}, processes by default", "req/s", rates, kind="also"))
+
+
+def _of_many(name: str, cores: int) -> str:
+    return f"idac, {cores} processes" if name == "many" else name
 
 
 def _measure_pyvo(session: Session, urls: Mapping[str, str]) -> None:
