@@ -18,10 +18,12 @@ from command_fixture import Run, command_runner
 from idac.catalogs.access import AccessChange
 from idac.catalogs.archive import Archive
 from idac.catalogs.manifest import MANIFEST_KEY, parse_manifest
+from idac.core.database import open_database
 from idac.core.errors import AccessDenied, NotFound, StoreUnavailable, UserError
 from idac.core.principal import ANONYMOUS, LOCAL_ADMIN, Principal
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.identity.directory import Directory
+from idac.identity.schema import USER_GROUPS
 from idac.identity.store import IdentityStore
 from idac.identity.watch import CallerWatch
 from idac.query.adql.compiler import QueryCompiler
@@ -183,6 +185,7 @@ def idac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_a_table_has_its_readers_from_its_first_moment(idac: Run) -> None:
+    assert idac("group", "add", "team").code == 0
     assert idac("catalog", "add", "stars.csv", "--name", "demo.stars", "--right", "dp1", "--group", "team").code == 0
     described = idac("catalog", "describe", "demo.stars", "--json").json
     assert (described["readable_by"], described["needs_right"]) == (["team"], ["dp1"])
@@ -246,6 +249,11 @@ def test_a_dropped_table_is_no_longer_public_and_stays_closed(idac: Run) -> None
             ["--right", "dp2"],
             "There is no such data right. Given: dp2. Allowed: dp1. Did you mean dp1?",
         ),
+        (
+            ["--group", "team"],
+            "There is no such group of administrators' making. Given: team. Allowed: none yet. "
+            "Make it first: idac group add team",
+        ),
         (["--group", "public"], "Everyone is no group. Given: --group public. Use --public."),
         (
             ["--right", "dp1", "--public"],
@@ -259,6 +267,19 @@ def test_what_makes_no_rule_is_refused_before_anything_is_done(idac: Run, argume
     assert (refused.code, refused.error["code"]) == (2, "bad-parameter")
     assert refused.error["message"].removesuffix(".") == message.removesuffix(".")
     assert idac("catalog", "list", "--json").json == []
+
+
+def test_a_group_that_people_made_opens_nothing(idac: Run, tmp_path: Path) -> None:
+    idac("user", "add", "mallory")
+    idac("group", "add", "team", "mallory")
+    database = open_database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.begin() as connection:
+        connection.execute(USER_GROUPS.insert().values(group=1, owner=1, given=False))
+    database.close()
+    idac("catalog", "add", "stars.csv", "--name", "demo.stars")
+    refused = idac("catalog", "rights", "demo", "--group", "team", "--json")
+    assert refused.error["message"].startswith("There is no such group of administrators' making. Given: team.")
+    assert idac("catalog", "rights", "--json").json == []
 
 
 @pytest.fixture(scope="module")

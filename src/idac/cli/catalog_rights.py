@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
 import click
+import sqlalchemy as sa
 
 from idac.catalogs.access import AccessChange, parse_rule
 from idac.catalogs.archive import Archive
+from idac.catalogs.metadata import nearest
 from idac.cli.admin import actor, administration
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
 from idac.core.rights import ReadRule
 from idac.identity.administration import require_group_name
+from idac.identity.schema import GROUPS, USER_GROUPS
 from idac.tables.model import Table
 from idac.wiring.build import open_archive
 
@@ -98,7 +101,32 @@ def _rule(options: Options, given: Mapping[str, Any]) -> ReadRule | None:
     rule = parse_rule(given["right"], given["group"], public=given["public"], closed=given["closed"], known=known)
     for group in given["group"]:
         require_group_name(group)
+    if given["group"]:
+        _require_groups(options, given["group"])
     return rule
+
+
+def _require_groups(options: Options, wanted: Collection[str]) -> None:
+    """Refuse groups whose members administrators don't choose: whoever makes a group of the name would open the table.
+
+    A group that there is keeps its name for ever, and those that dac.yaml leads claims to are nobody else's to make.
+    """
+    settings = options.load().settings.identity
+    from_claims = {
+        name for each in (*settings.providers.values(), *settings.github.values()) for name in each.groups.values()
+    }
+    with administration(options) as identity, identity.store.read() as records:
+        made_by_people = sa.select(USER_GROUPS.c.group)
+        query = sa.select(GROUPS.c.name).where(GROUPS.c.id.not_in(made_by_people))
+        known = from_claims | set(records.connection.execute(query).scalars())
+    if unknown := sorted(set(wanted) - known):
+        near = nearest(unknown[0], sorted(known))
+        raise BadParameter(
+            "There is no such group of administrators' making.",
+            value=", ".join(unknown),
+            allowed=", ".join(sorted(known)) or "none yet",
+            next_step=f"Did you mean {near}?" if near else f"Make it first: idac group add {unknown[0]}",
+        )
 
 
 @contextmanager
