@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from forged_log_in import ALLOWED, BAD, FORGED, begun, finished, outcome, refused
 from idac.core.errors import BadConfiguration
 from idac.identity import flows, oidc
 from identity_centre import IdentityCentre, identity_centre
@@ -52,31 +52,6 @@ def centre(shared: IdentityCentre, forger: Forger, monkeypatch: pytest.MonkeyPat
     return shared
 
 
-def begun(browser: httpx.Client, name: str = "sso") -> tuple[str, str]:
-    """State and nonce of a log-in that was just begun."""
-    answer = browser.get(f"/auth/login/{name}")
-    assert answer.status_code == 303, answer.text
-    sent = parse_qs(urlsplit(answer.headers["location"]).query)
-    return sent["state"][0], sent["nonce"][0]
-
-
-def finished(browser: httpx.Client, state: str, name: str = "sso", **more: str) -> httpx.Response:
-    return browser.get(f"/auth/login/{name}/callback", params={"state": state, "code": "a code", **more})
-
-
-def refused(answer: httpx.Response, words: str, status: int = 401) -> None:
-    assert (answer.status_code, words in unescape(answer.text)) == (status, True), answer.text
-    assert "session=" not in answer.headers.get("set-cookie", "")
-
-
-def outcome(centre: IdentityCentre, forger: Forger, make: Callable[[str], str]) -> httpx.Response:
-    """The answer to a log-in whose ID token is what *make* makes of the nonce."""
-    with centre.browser() as browser:
-        state, nonce = begun(browser)
-        forger.id_token = make(nonce)
-        return finished(browser, state)
-
-
 def test_a_good_token_gets_in(centre: IdentityCentre, forger: Forger) -> None:
     answer = outcome(centre, forger, lambda nonce: signed(forger.claims(nonce), forger.key))
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -104,9 +79,6 @@ def late(forger: Forger, nonce: str, **by: float) -> str:
     return signed(forger.claims(nonce, **{name: now + seconds for name, seconds in by.items()}), forger.key)
 
 
-ALLOWED = "its ID token is signed in a way that is not allowed"
-FORGED = "its ID token is signed by a key that is not its own"
-BAD = "its ID token is not good: "
 ATTACKS: dict[str, tuple[Callable[[Forger, str], str], str]] = {
     "no nonce": (lambda f, n: signed(f.claims(n, nonce=None), f.key), BAD + "missing_claim nonce"),
     "another nonce": (lambda f, n: signed(f.claims("0" * 43), f.key), BAD + "invalid_claim nonce"),

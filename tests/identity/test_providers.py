@@ -53,8 +53,8 @@ def sso() -> OidcProvider:
 
 @pytest.fixture(scope="module")
 def other() -> OidcProvider:
-    """Another institute's, which has all claims in its tokens."""
-    return OidcProvider(PEOPLE, CLIENT, claims_in_token=True)
+    """Another institute's, which has all claims in its tokens, and signs them with Ed25519."""
+    return OidcProvider(PEOPLE, CLIENT, claims_in_token=True, algorithm="EdDSA")
 
 
 @pytest.fixture(scope="module", autouse=True)

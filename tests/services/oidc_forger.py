@@ -13,6 +13,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -46,6 +49,18 @@ def signed(claims: Mapping[str, Any], key: rsa.RSAPrivateKey, **header: Any) -> 
     said = {"alg": "RS256", "kid": "one", **header}
     text = _unsigned(claims, {name: value for name, value in said.items() if value is not None})
     return f"{text}.{base64url(key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+def signed_by_curve(claims: Mapping[str, Any], key: Ed25519PrivateKey | Ed448PrivateKey, **header: Any) -> str:
+    """A JWT with an EdDSA signature (RFC 8037, appendix A.4), whatever its *header* says of it."""
+    text = _unsigned(claims, {"alg": "EdDSA", "kid": "curve", **header})
+    return f"{text}.{base64url(key.sign(text.encode()))}"
+
+
+def curve_jwk(key: Ed25519PrivateKey | Ed448PrivateKey | X25519PrivateKey, curve: str = "Ed25519") -> dict[str, str]:
+    """The key as a provider publishes it (RFC 8037, section 2)."""
+    x = base64url(key.public_key().public_bytes_raw())
+    return {"kty": "OKP", "crv": curve, "use": "sig", "kid": "curve", "x": x}
 
 
 def keyed(claims: Mapping[str, Any], secret: bytes, **header: Any) -> str:
@@ -100,6 +115,11 @@ class Forger:
             "at_hash": base64url(half), "name": "Ada L.", "preferred_username": "ada", "email": "ada@example.org",
         }  # fmt: skip
         return {name: value for name, value in (found | other).items() if value is not None}
+
+    def curve_claims(self, nonce: str, /, **other: Any) -> dict[str, Any]:
+        """The same under an EdDSA signature, whose hash is SHA-512."""
+        half = hashlib.sha512(self.access_token.encode()).digest()[:32]
+        return self.claims(nonce, **({"at_hash": base64url(half)} | other))
 
     def app(self) -> Starlette:
         places = {

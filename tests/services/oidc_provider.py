@@ -35,6 +35,8 @@ class OidcProvider:
     client: Mapping[str, Any]
     #: Whether all claims are in the ID token, as some providers have it, and not only in user-info.
     claims_in_token: bool = False
+    #: What its ID tokens are signed with: RS256 or EdDSA.
+    algorithm: str = "RS256"
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[str] | None = None
 
@@ -49,7 +51,14 @@ class OidcProvider:
             pytest.fail("oidc-provider is not installed; run: scripts/setup-node-parts.sh", pytrace=False)
         configuration = {
             "issuer": self.issuer,
-            "clients": [{**self.client, "redirect_uris": [redirect_uri]}],
+            "clients": [
+                {
+                    **self.client,
+                    "redirect_uris": [redirect_uri],
+                    "id_token_signed_response_alg": self.algorithm,
+                }
+            ],
+            "algorithm": self.algorithm,
             "claims": CLAIMS,
             "people": self.people,
             "conformIdTokenClaims": not self.claims_in_token,

@@ -8,7 +8,8 @@ const configuration = JSON.parse(text);
 const { default: Provider } = await import(pathToFileURL(`${modules}/node_modules/oidc-provider/lib/index.js`));
 
 // New keys at each start: a restart is a change of keys.
-const key = () => generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' });
+const [kind, options] = configuration.algorithm === 'EdDSA' ? ['ed25519'] : ['rsa', { modulusLength: 2048 }];
+const key = () => generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' });
 
 const provider = new Provider(configuration.issuer, {
   clients: configuration.clients,
@@ -16,7 +17,7 @@ const provider = new Provider(configuration.issuer, {
   scopes: ['openid', 'offline_access', ...Object.keys(configuration.claims)],
   conformIdTokenClaims: configuration.conformIdTokenClaims,
   cookies: { keys: ['only for tests'] },
-  jwks: { keys: [{ ...key(), use: 'sig', alg: 'RS256' }] },
+  jwks: { keys: [{ ...key(), use: 'sig', alg: configuration.algorithm }] },
   pkce: { required: () => true },
   findAccount: (_context, id) =>
     id in configuration.people
