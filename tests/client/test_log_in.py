@@ -184,7 +184,7 @@ def test_scopes_that_there_are_not_are_refused(centre: IdentityCentre, idac: Run
     assert (done.code, done.err) == (
         6,
         "Error: The centre did not let this program log in. Given: There are no such scopes. Given: read:all. "
-        "Allowed: read:tap user:token admin..\n",
+        "Allowed: read:tap user:token user:groups admin..\n",
     )
 
 

@@ -197,8 +197,11 @@ def test_services_have_service_tokens_and_no_password(administration: Administra
 @pytest.mark.parametrize(
     ("scopes", "words"),
     [
-        (["read:tap", "root"], "The token's scopes can't be used. Given: root. Allowed: read:tap, user:token, admin."),
-        ([], "The token needs a scope. Allowed: read:tap, user:token, admin."),
+        (
+            ["read:tap", "root"],
+            "The token's scopes can't be used. Given: root. Allowed: read:tap, user:token, user:groups, admin.",
+        ),
+        ([], "The token needs a scope. Allowed: read:tap, user:token, user:groups, admin."),
     ],
 )
 def test_scopes_that_there_are_not(administration: Administration, scopes: list[str], words: str) -> None:

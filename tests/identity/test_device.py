@@ -207,7 +207,8 @@ def test_nobody_gives_a_program_more_than_they_have(grants: DeviceGrants) -> Non
     with pytest.raises(AccessDenied) as caught:
         allow(grants, only)
     assert str(caught.value) == (
-        "You may not give the program anything that it asks for. Given: admin. Allowed: read:tap, user:token."
+        "You may not give the program anything that it asks for. Given: admin. "
+        "Allowed: read:tap, user:groups, user:token."
     )
 
 
@@ -236,7 +237,7 @@ def test_programs_are_known_by_name_and_keep_to_their_own_codes(grants: DeviceGr
         grants.begin("idac", frozenset({"read:all"}), device="", address=HERE)
     assert (caught.value.oauth, str(caught.value)) == (
         "invalid_scope",
-        "There are no such scopes. Given: read:all. Allowed: read:tap user:token admin.",
+        "There are no such scopes. Given: read:all. Allowed: read:tap user:token user:groups admin.",
     )
 
 

@@ -172,6 +172,8 @@ def test_nobody_takes_a_name_that_means_something(administration: Administration
     for name in ("Shear", "public", "anonymous", "root", "a" * 65, "x y", "-x", ""):
         text = refused(BadParameter, lambda name=name: groups.make(who("ada"), name))  # type: ignore[misc]
         assert text.startswith("The group can't have this name.")
+    published = UserGroups(administration, lambda: {"hubble"})  # a publisher let a group read that is not there yet
+    assert refused(Conflict, lambda: published.make(who("ada"), "hubble")).startswith("This name is taken.")
 
 
 def test_a_group_whose_name_dac_yaml_comes_to_use_counts_only_once_an_administrator_says_so(

@@ -13,7 +13,7 @@ from idac.web.routes import PolicyRoute
 from identity_centre import ME, RESTRICTED, IdentityCentre, ago, ahead, form_token_of, identity_centre
 from services import http
 
-type Door = Literal["open", "data", "jobs", "person", "tokens", "admin", "forms", "exchange", "session"]
+type Door = Literal["open", "data", "jobs", "person", "tokens", "groups", "admin", "forms", "exchange", "session"]
 
 #: What each address is, by how it begins; the longest that fits counts, and an address that none fits fails.
 DOORS: dict[str, Door] = {
@@ -40,36 +40,58 @@ DOORS: dict[str, Door] = {
     "/auth/token": "exchange",
     "/auth/revoke": "exchange",
     "/.well-known/oauth-authorization-server": "open",
+    "/auth/groups": "groups",
+    "/auth/invitations": "groups",
+    "/auth/join": "groups",
+    "/auth/api/v1/groups": "groups",
+    "/auth/api/v1/invitations": "groups",
+    "/auth/gms/search": "person",
+    "/auth/gms/": "open",
     "/auth/quota": "person",
     "/auth/api/v1/quota": "open",
     "/auth/api/v1/users": "admin",
     "/auth/api/v1/audit": "admin",
 }
 IN, UNKNOWN, SHUT = "let in", 401, 403
-DOORS_FOR_ALL: tuple[Door, ...] = ("open", "data", "jobs", "person", "tokens", "admin", "session")
+DOORS_FOR_ALL: tuple[Door, ...] = ("open", "data", "jobs", "person", "tokens", "groups", "admin", "session")
 #: What anyone meets who is known by a token: it opens no door that asks for a browser's log-in.
 BY_TOKEN: dict[Door, int | str] = {"open": IN, "jobs": IN, "person": IN, "session": SHUT}
 #: What each caller meets at doors of each kind.
 EXPECTED: dict[str, dict[Door, int | str]] = {
-    "nobody": {"open": IN, "data": 401, "jobs": IN, "person": 401, "tokens": 401, "admin": 401, "session": 401},
-    "user without the right": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
-    "user with the right": {**BY_TOKEN, "data": IN, "tokens": IN, "admin": 403},
-    "user whose right has expired": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
-    "user who has left the group": {**BY_TOKEN, "data": 403, "tokens": IN, "admin": 403},
+    "nobody": {**dict.fromkeys(DOORS_FOR_ALL, 401), "open": IN, "jobs": IN},
+    "user without the right": {**BY_TOKEN, "data": 403, "tokens": IN, "groups": IN, "admin": 403},
+    "user with the right": {**BY_TOKEN, "data": IN, "tokens": IN, "groups": IN, "admin": 403},
+    "user whose right has expired": {**BY_TOKEN, "data": 403, "tokens": IN, "groups": IN, "admin": 403},
+    "user who has left the group": {**BY_TOKEN, "data": 403, "tokens": IN, "groups": IN, "admin": 403},
     "frozen user": dict.fromkeys(DOORS_FOR_ALL, 403),
     "expired user": dict.fromkeys(DOORS_FOR_ALL, 403),
     "revoked token": dict.fromkeys(DOORS_FOR_ALL, 401),
     "expired token": dict.fromkeys(DOORS_FOR_ALL, 401),
     "made-up token": dict.fromkeys(DOORS_FOR_ALL, 401),
-    "token for queries alone": {**BY_TOKEN, "data": IN, "tokens": 403, "admin": 403},
-    "token for tokens alone": {**BY_TOKEN, "data": 403, "jobs": 403, "tokens": IN, "admin": 403},
-    "notebook": {**BY_TOKEN, "data": IN, "tokens": 403, "admin": 403},
-    "service": {**BY_TOKEN, "data": IN, "tokens": IN, "admin": 403},
-    "administrator's token for queries": {**BY_TOKEN, "data": 403, "tokens": 403, "admin": 403},
+    "token for queries alone": {**BY_TOKEN, "data": IN, "tokens": 403, "groups": 403, "admin": 403},
+    "token for tokens alone": {**BY_TOKEN, "data": 403, "jobs": 403, "tokens": IN, "groups": 403, "admin": 403},
+    "notebook": {**BY_TOKEN, "data": IN, "tokens": 403, "groups": 403, "admin": 403},
+    "service": {**BY_TOKEN, "data": IN, "tokens": IN, "groups": IN, "admin": 403},
+    "administrator's token for queries": {**BY_TOKEN, "data": 403, "tokens": 403, "groups": 403, "admin": 403},
     "administrator's token for all": {**dict.fromkeys(DOORS_FOR_ALL, IN), "session": 403},
     "administrator's browser": dict.fromkeys(DOORS_FOR_ALL, IN),
 }
-ALL = ("read:tap", "user:token", "admin")
+ALL = ("read:tap", "user:token", "user:groups", "admin")
+#: What changes a group, or the caller's place in it.
+FORGED = [
+    ("POST", "groups"),
+    ("DELETE", "groups/nobody"),
+    ("POST", "groups/nobody/owner"),
+    ("PUT", "groups/nobody/members/holder"),
+    ("DELETE", "groups/nobody/members/holder"),
+    ("PUT", "groups/nobody/managers/holder"),
+    ("DELETE", "groups/nobody/managers/holder"),
+    ("POST", "groups/nobody/invitations"),
+    ("DELETE", f"groups/nobody/invitations/{'0' * 22}"),
+    ("POST", "invitations"),
+    ("POST", f"invitations/{'0' * 22}"),
+    ("DELETE", f"invitations/{'0' * 22}"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +166,7 @@ def ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """A request that is right in all but who sends it; it changes nothing, as what it names is not there."""
     address = path.replace("{name:path}", "{name}").format(
         table="dp1.object", name="dp1.object" if path.startswith("/api/tap") else "nobody",
-        job_id="0" * 40, result_id="result", key="0" * 22, provider="nobody",
+        job_id="0" * 40, result_id="result", key="0" * 22, provider="nobody", username="nobody",
     )  # fmt: skip
     query = {"LANG": "ADQL", "QUERY": RESTRICTED, "RA": "0", "DEC": "0", "SR": "0.1"}
     if method in ("GET", "HEAD", "DELETE"):
@@ -193,6 +215,12 @@ def test_nobody_sends_a_form_that_was_not_given_to_them(
             assert client.post("/auth/unlink", data={"issuer": "x", "subject": "x"}).status_code == 403
             assert client.post("/auth/api/v1/tokens", json={"token_name": "x"}).status_code == 403
             assert client.delete("/auth/api/v1/tokens/" + "0" * 22).status_code == 403
+            for group in ("/auth/groups", "/auth/groups/nobody", "/auth/invitations", "/auth/join"):
+                assert client.post(group, data={"name": "mine", "act": "delete", "who": "nobody"}).status_code == 403
+            for method, rest in FORGED:
+                sent = {} if method == "DELETE" else {"json": {"name": "mine"}}
+                assert client.request(method, f"/auth/api/v1/{rest}", **sent).status_code == 403, rest
+            assert client.get("/auth/api/v1/groups").json() == []
             assert client.post("/auth/api/v1/users/holder/freeze", json={"why": "x"}).status_code == 403
         assert client.get("/auth/login").status_code == 200
         assert client.get("/auth/logout").status_code == 200

@@ -41,7 +41,7 @@ def test_programs_find_all_addresses_and_follow_them_to_a_token(centre: Identity
         "revocation_endpoint_auth_methods_supported": ["none"],
         "grant_types_supported": [GRANT],
         "response_types_supported": [],
-        "scopes_supported": ["read:tap", "user:token", "admin"],
+        "scopes_supported": ["read:tap", "user:token", "user:groups", "admin"],
     }
     answer = begin(centre, device_name="laptop")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")

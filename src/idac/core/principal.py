@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 type PrincipalKind = Literal["anonymous", "user", "service"]
-#: What a token may be used for: queries, making and revoking tokens, and what is for administrators.
-type Scope = Literal["read:tap", "user:token", "admin"]
+#: What a token may be used for: queries, making and revoking tokens, groups, and what is for administrators.
+type Scope = Literal["read:tap", "user:token", "user:groups", "admin"]
 
 
 @dataclass(frozen=True, slots=True)

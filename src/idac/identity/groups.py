@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -24,10 +24,11 @@ _NO_LIMIT = "Ask the operator of this centre for more, or delete one that you ne
 class UserGroups:
     """Thread-safe."""
 
-    def __init__(self, administration: Administration) -> None:
+    def __init__(self, administration: Administration, published: Callable[[], Collection[str]] = frozenset) -> None:
+        """*published*: groups that publishers let read something, as of now."""
         self.store = administration.store
         self.settings = administration.settings.user_groups
-        self._names = administration.names
+        self._names, self._published = administration.names, published
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -58,12 +59,13 @@ class UserGroups:
         require_group_name(name)
         if len(description) > _LONGEST_DESCRIPTION or not description.isprintable():
             raise BadParameter("The description can't be used.", allowed=f"{_LONGEST_DESCRIPTION} printable characters")
+        published = self._published()
         taken = Conflict("This name is taken.", value=name, next_step="Choose another.")
         try:
             with self.store.write() as records:
                 me = active_account(records, principal)
                 # Nobody learns whether an account, a group or dac.yaml has it.
-                if self._names.means_something(name) or not group_store.is_free(records, name):
+                if name in published or self._names.means_something(name) or not group_store.is_free(records, name):
                     raise taken
                 self._require_room(records, me)
                 group_id = records.add_group(name, description)

@@ -16,6 +16,7 @@ TOKEN_KINDS: tuple[TokenKind, ...] = ("user", "service", "notebook")
 SCOPES: dict[Scope, str] = {
     "read:tap": "Query tables",
     "user:token": "Make and revoke tokens",
+    "user:groups": "Make groups, and invite to them",
     "admin": "Do what administrators may, where the account is an administrator's",
 }
 

@@ -68,7 +68,8 @@ def logged_in_body(principal: Principal, next_path: str) -> str:
     return (
         f"<p>You are logged in as <strong>{html.escape(principal.name)}</strong>.</p>"
         f'<p><a href="{html.escape(next_path)}">Go on</a> · <a href="/auth/tokens">Tokens</a> · '
-        '<a href="/auth/quota">Limits</a> · <a href="/auth/identities">Identities</a> · '
+        '<a href="/auth/groups">Groups</a> · <a href="/auth/quota">Limits</a> · '
+        '<a href="/auth/identities">Identities</a> · '
         '<a href="/auth/logout">Log out</a></p>'
     )
 
@@ -136,7 +137,8 @@ def tokens_body(
     )
     return (
         f"{told}<p>You are <strong>{html.escape(principal.name)}</strong>. Data rights: {html.escape(rights)}. "
-        f'Groups: {html.escape(groups)}. <a href="/auth/quota">Limits</a> · <a href="/auth/logout">Log out</a></p>'
+        f'<a href="/auth/groups">Groups</a>: {html.escape(groups)}. <a href="/auth/quota">Limits</a> · '
+        '<a href="/auth/logout">Log out</a></p>'
         f"<h2>Tokens</h2>{table if rows else '<p>You have none.</p>'}"
         f'<h2>Make a token</h2><form method="post" action="/auth/tokens">{_hidden(csrf=form)}'
         '<p><label>Name<br/><input name="name" maxlength="64" required="required"/></label></p>'

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +13,7 @@ from idac.core.principal import Principal
 from idac.core.quota import SERVICES, Quota
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
+from idac.identity.json_requests import by_session, json_object, moment_of, text_of
 from idac.identity.model import SCOPES, TOKEN_KINDS, Account, AuditEntry, Token, TokenKind
 from idac.identity.pages import page, tokens_body
 from idac.identity.quotas import Quotas
@@ -69,7 +68,7 @@ class ApiRoutes:
         principal = principal_of(request)
         scopes = [{"name": name, "description": words} for name, words in SCOPES.items()]
         answer = {
-            "csrf": self._cookies.form_token(request) if _by_session(principal) else None,
+            "csrf": self._cookies.form_token(request) if by_session(principal) else None,
             "username": principal.name,
             "scopes": sorted(allowed_scopes(principal)),
             "config": {"scopes": scopes},
@@ -118,13 +117,13 @@ class ApiRoutes:
         """POST token_name, scopes, expires (seconds since 1970) and token_type; the answer has the secret."""
         principal = principal_of(request)
         self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
-        asked = _json_object(await request.body())
-        name = _text(asked, "token_name")
+        asked = json_object(await request.body())
+        name = text_of(asked, "token_name")
         kind = _kind(asked.get("token_type", "user"))
         scopes = asked.get("scopes", ["read:tap"])
         if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
             raise BadParameter("scopes is no list of scopes.", allowed=", ".join(SCOPES))
-        expires = _moment(asked.get("expires"))
+        expires = moment_of(asked.get("expires"))
         token, secret = await self._web.in_state_thread(
             lambda: self._service.make_token(principal, name, kind=kind, scopes=scopes, expires=expires)
         )
@@ -162,13 +161,13 @@ class ApiRoutes:
 
     async def _page(self, request: Request, principal: Principal, new: str | None = None) -> Response:
         tokens = await self._web.in_state_thread(lambda: self._service.tokens(principal))
-        form = self._cookies.form_token(request) if _by_session(principal) else ""
+        form = self._cookies.form_token(request) if by_session(principal) else ""
         now = self._administration.store.now()
         return page("Tokens", tokens_body(principal, tokens, form, allowed_scopes(principal), now, new))
 
     def _require_own_form(self, request: Request, principal: Principal, given: str | None) -> None:
         """Browsers send their cookie with whatever a page makes them send; a form's own text they don't."""
-        if _by_session(principal):
+        if by_session(principal):
             self._cookies.require_form_token(request, given)
 
     # -- administration ----------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ class ApiRoutes:
         """POST why; the account is shut out everywhere within seconds."""
         principal, name = principal_of(request), request.path_params["name"]
         self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
-        why = _text(_json_object(await request.body()), "why")
+        why = text_of(json_object(await request.body()), "why")
         account = await self._web.in_state_thread(lambda: self._administration.freeze(name, why, actor=principal.name))
         return JSONResponse(account_json(account, self._administration.store.now()), headers=_PRIVATE)
 
@@ -263,10 +262,6 @@ def entry_json(entry: AuditEntry) -> dict[str, object]:
     }
 
 
-def _by_session(principal: Principal) -> bool:
-    return (principal.credential or "").startswith("session:")
-
-
 def _known(values: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -279,33 +274,7 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="seconds") if moment is not None else None
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise BadParameter("The body is no JSON object.", allowed="application/json, in UTF-8")
-    return value
-
-
-def _text(asked: Mapping[str, Any], name: str) -> str:
-    value = asked.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadParameter(f"{name} is missing.", allowed="text")
-    return value
-
-
 def _kind(value: object) -> TokenKind:
     if value not in TOKEN_KINDS:
         raise BadParameter("token_type has a value that is not allowed.", value=value, allowed=", ".join(TOKEN_KINDS))
     return value
-
-
-def _moment(value: object) -> datetime | None:
-    if value is None:
-        return None
-    latest = datetime.now(UTC) + timedelta(days=36500)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < latest.timestamp():
-        raise BadParameter("expires is not a time.", value=value, allowed="seconds since 1970, or null for no end")
-    return datetime.fromtimestamp(value, tz=UTC)

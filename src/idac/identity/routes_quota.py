@@ -49,7 +49,7 @@ def quota_body(report: Report, jobs_path: str) -> str:
     """The page's limits, each with a bar, and the results that take room."""
     told = (
         f"<p>You are <strong>{html.escape(report.name)}</strong>. What you may ask for, and what you use of it now. "
-        '<a href="/auth/tokens">Tokens</a> · <a href="/auth/logout">Log out</a></p>'
+        '<a href="/auth/tokens">Tokens</a> · <a href="/auth/groups">Groups</a> · <a href="/auth/logout">Log out</a></p>'
     )
     if all(each.amount is None for each in report.standings):
         told += "<p>Nothing is limited for you.</p>"

@@ -79,6 +79,8 @@ class Capability:
     version: str | None = None
     xsi_type: str | None = None
     details: tuple[ET.Element, ...] = ()
+    #: Ways to log in at the interface, as IVOA SSO names them; none: whoever needs one is told by a challenge.
+    security: tuple[str, ...] = ()
 
 
 def element(tag: str, text: str | None = None, **attributes: str) -> ET.Element:
@@ -112,6 +114,8 @@ def capabilities_xml(capabilities: Sequence[Capability]) -> Document:
             interface["version"] = capability.version
         access = ET.SubElement(ET.SubElement(node, "interface", interface), "accessURL", {"use": capability.use})
         access.text = capability.access_url
+        for method in capability.security:
+            ET.SubElement(node[0], "securityMethod", {"standardID": method})
         node.extend(capability.details)
     return _document(root)
 

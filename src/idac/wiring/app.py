@@ -95,7 +95,9 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     web = WebContext(settings.server, scratch / "requests")
     store = JobStore(database)
-    identity = open_identity(settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use)
+    identity = open_identity(
+        settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use, _named_groups(archive)
+    )
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
     queries = QueryService(
@@ -120,6 +122,11 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
         lifespan=_lifespan(kept, jobs.workers, identity, owned),
     )
     return Centre(app, archive, queries, identity)
+
+
+def _named_groups(archive: Archive) -> Callable[[], Collection[str]]:
+    """Asks which groups publishers let read something, as of now."""
+    return lambda: {group for rule in archive.snapshot(fresh=True).rules.values() for group in rule.groups}
 
 
 def _quota_of(identity: Identity | None) -> Callable[[Principal], Quota]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import anyio
@@ -20,12 +20,17 @@ from idac.identity.directory import Directory
 from idac.identity.gate import LOG_IN_PATH, make_gate
 from idac.identity.github import GitHubProvider
 from idac.identity.group_names import GroupNames, names_in_use
+from idac.identity.groups import UserGroups
 from idac.identity.identify import Identifier
+from idac.identity.invitations import Invitations
 from idac.identity.ledger import Ledger
 from idac.identity.oidc import OpenIdProvider
 from idac.identity.provider import Provider
 from idac.identity.routes_api import ApiRoutes
 from idac.identity.routes_device import DeviceRoutes
+from idac.identity.routes_gms import GmsRoutes
+from idac.identity.routes_groups import GroupRoutes
+from idac.identity.routes_groups_pages import GroupPages
 from idac.identity.routes_login import LogInRoutes
 from idac.identity.routes_provider import ProviderRoutes
 from idac.identity.routes_quota import QuotaRoutes
@@ -76,8 +81,13 @@ def open_identity(
     web: WebContext,
     secrets: SecretSource,
     use_of: Callable[[str], JobUse],
+    named: Callable[[], Collection[str]],
 ) -> Identity | None:
-    """Identity, where dac.yaml turns it on. *use_of* tells what the jobs take that are counted for somebody."""
+    """Identity, where dac.yaml turns it on.
+
+    *use_of* tells what the jobs take that are counted for somebody, *named* the groups that publishers let read
+    something now.
+    """
     chosen = settings.identity
     if not chosen.enabled:
         return None
@@ -95,6 +105,10 @@ def open_identity(
     desk = make_quota_desk(administration, chosen.check_s, use_of)
     limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
     api = ApiRoutes(SelfService(administration), administration, cookies, web, desk.quotas)
+    groups = UserGroups(administration, named)
+    invitations = Invitations(groups, throttle)
+    people = GroupRoutes(groups, invitations, cookies, web, chosen.group_service)
+    rooms = GroupPages(groups, invitations, cookies, web)
     device = DeviceRoutes(DeviceGrants(store, chosen, throttle), chosen, cookies, web)
     return Identity(
         make_gate(identifier, ledger, web.urls, desk.meter),
@@ -103,7 +117,11 @@ def open_identity(
         CallerWatch(directory, chosen.watch_s),
         administration,
         desk,
-        (*log_in.routes(), *elsewhere.routes(), *api.routes(), *device.routes(), *limits.routes()),
+        tuple(
+            route
+            for part in (log_in, elsewhere, api, device, limits, people, rooms, GmsRoutes(web))
+            for route in part.routes()
+        ),
     )
 
 

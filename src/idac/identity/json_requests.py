@@ -1,0 +1,44 @@
+"""What programs send to identity's API, read from JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from idac.core.errors import BadParameter
+from idac.core.principal import Principal
+
+
+def by_session(principal: Principal) -> bool:
+    """True for whoever is logged in by a browser, which sends its cookie with whatever a page makes it send."""
+    return (principal.credential or "").startswith("session:")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object that a body is; BadParameter for anything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise BadParameter("The body is no JSON object.", allowed="application/json, in UTF-8")
+    return value
+
+
+def text_of(asked: Mapping[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadParameter(f"{name} is missing.", allowed="text")
+    return value
+
+
+def moment_of(value: object, name: str = "expires") -> datetime | None:
+    """A time in seconds since 1970, or None where there is none."""
+    if value is None:
+        return None
+    latest = datetime.now(UTC) + timedelta(days=36500)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < latest.timestamp():
+        raise BadParameter(f"{name} is not a time.", value=value, allowed="seconds since 1970, or null for no end")
+    return datetime.fromtimestamp(value, tz=UTC)
