@@ -116,7 +116,7 @@ def test_what_a_person_does_on_the_pages(centre: IdentityCentre) -> None:
         key = bob.get("/auth/groups").text.partition('name="key" value="')[2].partition('"')[0]
         assert bob.post("/auth/invitations", data={"csrf": other, "key": key, "answer": "decline"}).status_code == 303
         shown = act("link", uses="2", days="1", place_days="30").text
-        link = shown.partition("<pre>")[2].partition("</pre>")[0]
+        link = shown.partition("<code>")[2].partition("</code>")[0]
         assert link.partition("=")[2] not in ada.get("/auth/groups/lenses").text
         asked = bob.get(link)
         assert "<strong>ada</strong> invites you to the group <strong>lenses</strong>" in asked.text

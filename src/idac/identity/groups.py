@@ -51,6 +51,11 @@ class UserGroups:
                 tuple(group_store.invitations_to_group(records, group.id)) if role != "member" else (),
             )
 
+    def owners(self) -> dict[str, str]:
+        """The owner of each group that has one, by its name."""
+        with self.store.read() as records:
+            return group_store.owners(records)
+
     # -- groups ------------------------------------------------------------------------------------------------------
 
     def make(self, principal: Principal, name: str, description: str = "") -> UserGroup:
@@ -201,6 +206,8 @@ class UserGroups:
         group = group_store.find_group(records, name, lock=lock)
         role = role_in(records, principal, group) if group is not None else None
         if group is None or role is None:
+            if principal.is_admin:
+                raise NotFound("There is no group of this name that somebody owns.", value=name)
             raise NotFound("You are in no group of this name that people look after.", value=name)
         return group, role
 

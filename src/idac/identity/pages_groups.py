@@ -34,10 +34,7 @@ def groups_body(
         f"<td>{html.escape(group.owner)}</td><td>{role}</td></tr>"
         for group, role in groups
     )
-    table = (
-        "<table><thead><tr><th>Group</th><th>What it is</th><th>Owner</th><th>You are</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-    )
+    table = f"<table>{_head('Group', 'What it is', 'Owner', 'You are')}<tbody>{rows}</tbody></table>"
     kept = ", ".join(sorted(others))
     told = f"<p>Groups that the operator or your institute keeps: {html.escape(kept)}.</p>" if kept else ""
     make = (
@@ -61,8 +58,8 @@ def _invitations(invitations: Iterable[Invitation], form: str) -> str:
         for each in invitations
     )
     return (
-        "<h2>Invitations</h2><table><thead><tr><th>Group</th><th>What it is</th><th>From</th><th>Your place ends</th>"
-        f"<th></th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<h2>Invitations</h2><table>{_head('Group', 'What it is', 'From', 'Your place ends', '')}"
+        f"<tbody>{rows}</tbody></table>"
         if rows
         else ""
     )
@@ -74,7 +71,7 @@ def group_body(view: GroupView, name: str, form: str, *, may_invite: bool, link:
     if link is not None:
         told = (
             "<h2>Your new link</h2><p>Send it to those whom you invite. Copy it now: it is kept nowhere and can't be "
-            f"shown again.</p><pre>{html.escape(link)}</pre>"
+            f'shown again.</p><p style="overflow-wrap:anywhere"><code>{html.escape(link)}</code></p>'
         )
     group = view.group
     rows = "".join(_member(view, member, name, form) for member in _once(view.members))
@@ -83,7 +80,7 @@ def group_body(view: GroupView, name: str, form: str, *, may_invite: bool, link:
     return (
         f"{told}<p>{what}Owner: <strong>{html.escape(group.owner)}</strong> · number {group.gid} · "
         f'<a href="{GROUPS_PAGE}">Groups</a></p>'
-        "<h2>Members</h2><table><thead><tr><th>Name</th><th>Role</th><th>Place ends</th><th></th></tr></thead>"
+        f"<h2>Members</h2><table>{_head('Name', 'Role', 'Place ends', '')}"
         f"<tbody>{rows}</tbody></table>{manage}{_end(view, form)}"
     )
 
@@ -99,7 +96,7 @@ def _member(view: GroupView, member: Member, me: str, form: str) -> str:
     buttons = []
     if view.may_own and role != "owner":
         words, act = ("Make a member", "demote") if role == "manager" else ("Make a manager", "promote")
-        buttons += [_act(group.name, form, words, act, who), _act(group.name, form, "Hand over", "hand-over", who)]
+        buttons.append(_act(group.name, form, words, act, who))
     if role != "owner" and who != me and (view.may_own or (view.may_manage and role == "member")):
         buttons.append(_act(group.name, form, "Remove", "remove", who))
     if role != "owner" and who == me:
@@ -117,8 +114,8 @@ def _manage(view: GroupView, form: str, *, may_invite: bool) -> str:
         for each in view.invitations
     )
     table = (
-        "<h2>Open invitations</h2><table><thead><tr><th>For</th><th>From</th><th>Times</th><th>Ends</th>"
-        f"<th>Place ends</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<h2>Open invitations</h2><table>{_head('For', 'From', 'Times', 'Ends', 'Place ends', '')}"
+        f"<tbody>{rows}</tbody></table>"
     )
     invite = (
         f'<h2>Invite</h2><form method="post" action="{GROUPS_PAGE}/{group.name}">{_hidden(csrf=form)}'
@@ -137,6 +134,10 @@ def _end(view: GroupView, form: str) -> str:
         return ""
     name = view.group.name
     return (
+        f'<h2>Hand the group over</h2><form method="post" action="{GROUPS_PAGE}/{name}">{_hidden(csrf=form)}'
+        "<p>The member is its owner from now on, and you manage it.</p>"
+        '<p><label>Member<br/><input name="who" maxlength="32" autocomplete="off" required="required"/></label> '
+        f"{_button('Hand over', act='hand-over')}</p></form>"
         f'<h2>Delete the group</h2><form method="post" action="{GROUPS_PAGE}/{name}">{_hidden(csrf=form)}'
         "<p>Everyone loses their place, and nobody can ever make a group of this name again.</p>"
         f'<p><label>Type its name to delete it<br/><input name="who" autocomplete="off" required="required"/></label> '
@@ -160,6 +161,11 @@ def _act(group: str, form: str, words: str, act: str, who: str) -> str:
         f'<form method="post" action="{GROUPS_PAGE}/{quote(group)}" style="display:inline">'
         f"{_hidden(csrf=form, who=who)}{_button(words, act=act)}</form>"
     )
+
+
+def _head(*titles: str) -> str:
+    cells = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
+    return f"<thead><tr>{cells}</tr></thead>"
 
 
 def _select(name: str, words: str, options: Iterable[tuple[str, str]], chosen: str) -> str:
