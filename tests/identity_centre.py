@@ -15,6 +15,7 @@ from archive_fixture import build_archive, star_table
 from idac.core.loading import load_settings
 from idac.identity.administration import Administration
 from idac.identity.credentials import Secret
+from idac.identity.ledger import Ledger
 from idac.wiring.app import build_centre
 from idac.wiring.quotas import QuotaDesk
 from idac.wiring.settings import DacSettings
@@ -52,6 +53,7 @@ class IdentityCentre:
     administration: Administration
     folder: Path
     quotas: QuotaDesk
+    ledger: Ledger
 
     @property
     def tap(self) -> str:
@@ -112,4 +114,5 @@ def identity_centre(
     centre = build_centre(load_settings(DacSettings, folder / "dac.yaml"))
     assert centre.identity is not None
     with serving(centre.app) as url:
-        yield IdentityCentre(url, centre.app, centre.identity.administration, folder, centre.identity.quotas)
+        own = centre.identity
+        yield IdentityCentre(url, centre.app, own.administration, folder, own.quotas, own.ledger)

@@ -12,8 +12,9 @@ from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
 from idac.identity.gate import LOG_IN_PATH
+from idac.identity.impersonation import DEFAULT_MINUTES, MOST_MINUTES, Impersonation
 from idac.identity.model import Account
-from idac.identity.routes_api import account_json
+from idac.identity.routes_api import account_json, token_json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
@@ -157,6 +158,27 @@ def link(options: Options, name: str, as_json: bool) -> None:
         print_json({"username": name, "url": url})
     else:
         click.echo(url)
+
+
+@command.command(short_help="See what somebody else sees.")
+@click.argument("name")
+@click.option("--reason", required=True, help="Why: for the audit log, and for the account's holder to read.")
+@click.option("--minutes", type=click.IntRange(1, MOST_MINUTES), default=DEFAULT_MINUTES, show_default=True,
+              help="For how long.")  # fmt: skip
+@_JSON
+@click.pass_obj
+def impersonate(options: Options, name: str, reason: str, minutes: int, as_json: bool) -> None:
+    """Print a token that reads data as the account NAME, for some minutes. It can change nothing of the account.
+
+    Each use is in the audit log, and the holder sees the token among their own. Administrators can't be named.
+    """
+    with administration(options) as identity:
+        token, secret = Impersonation(identity).lend(name, reason, actor=actor(), administrator=None, minutes=minutes)
+    if as_json:
+        print_json({"secret": secret.text, **token_json(token)})
+        return
+    click.echo(secret.text)
+    click.echo(f"Good for {minutes} min; end it before with: idac token revoke {token.key}", err=True)
 
 
 def _ask_password() -> str:

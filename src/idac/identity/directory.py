@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
 from idac.identity.credentials import Presented, matches
 from idac.identity.group_names import NO_NAMES, GroupNames
+from idac.identity.lent_tokens import is_lent, require_lender
 from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token
 from idac.identity.schema import GRANTS, GROUPS, SESSIONS
@@ -33,6 +34,8 @@ class Known:
     until_ms: int | None = None
     #: The token to note the use of.
     token: str | None = None
+    #: The administrator who acts in this name, where it is not the account's holder.
+    acting: str | None = None
 
 
 class Directory:
@@ -106,6 +109,8 @@ class Directory:
         token = find_token(records, key) if kind == "job" else None
         if token is not None:
             _require_not_revoked(token)
+            if is_lent(token):
+                require_lender(records, token, account)
         credential = f"job:{key}" if token is not None else None
         now = self._known(records, account, credential, token.scopes if token is not None else None).principal
         return now if owner.is_admin else _without_administration(now)
@@ -116,9 +121,13 @@ class Directory:
             raise NotAuthenticated("This token has expired.", value=_when(token.expires), next_step=_AGAIN)
         account = records.account(token.account)
         assert account is not None  # noqa: S101  accounts are never removed
-        return self._known(
-            records, account, f"token:{token.key}", token.scopes, until=token.expires, token=_to_note(records, token)
+        lent = require_lender(records, token, account) if is_lent(token) else None
+        ends = [moment for moment in (token.expires, lent.until if lent else None) if moment is not None]
+        until = min(ends, default=None)
+        known = self._known(
+            records, account, f"token:{token.key}", token.scopes, until=until, token=_to_note(records, token)
         )
+        return replace(known, acting=lent.actor) if lent is not None else known
 
     def _with_session(self, records: Records, row: sa.Row[Any]) -> Known:
         if row.expires <= records.ms:

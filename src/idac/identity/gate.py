@@ -40,6 +40,7 @@ def make_gate(identifier: Identifier, ledger: Ledger, urls: PublicUrl, meter: Me
 
     def note(request: Request, error: UserError) -> None:
         principal = getattr(request.state, "principal", ANONYMOUS)
-        ledger.note_refusal(principal.name, request.url.path, address_of(request), error.what)
+        actor = getattr(request.state, "acting", principal.name)
+        ledger.note_refusal(actor, request.url.path, address_of(request), error.what)
 
     return Gate(identifier, Challenges(urls), note, LOG_IN_PATH, meter)

@@ -77,14 +77,23 @@ class Identifier:
         """The caller; NotAuthenticated, AccessDenied or TooOften for one whose credential is not good."""
         header = request.headers.get("authorization")
         if header is not None:
-            return await self._by_header(header, address_of(request))
+            known = await self._by_header(header, address_of(request))
+            if known.acting is not None:
+                self._note_acting(request, known.acting, known.principal)
+            return known.principal
         cookie = self._cookies.session_of(request)
         if cookie is None:
             return ANONYMOUS
-        principal = await self._by_cookie(cookie, address_of(request))
+        known = await self._by_cookie(cookie, address_of(request))
         if request.method not in _SAFE:
             self._require_own_page(request)
-        return principal
+        return known.principal
+
+    def _note_acting(self, request: Request, actor: str, principal: Principal) -> None:
+        """Write down each use of a lent token; and let the gate know whose refusals these are."""
+        request.state.acting = actor
+        done = f"{request.method} {request.url.path}"
+        self._ledger.note_acting(actor, principal.name, address_of(request), done)
 
     def forget(self, presented: Presented) -> None:
         """Look again the next time: this process has just changed something about it."""
@@ -92,7 +101,7 @@ class Identifier:
 
     # -- kinds of credentials ----------------------------------------------------------------------------------------
 
-    async def _by_header(self, header: str, address: str) -> Principal:
+    async def _by_header(self, header: str, address: str) -> Known:
         scheme, _, value = header.partition(" ")
         if scheme.lower() == "bearer":
             return await self._by_token(value.strip(), address)
@@ -112,26 +121,26 @@ class Identifier:
             )
         return await self._by_password(name, password, address)
 
-    async def _by_token(self, text: str, address: str) -> Principal:
+    async def _by_token(self, text: str, address: str) -> Known:
         presented = parse_token(text)
         if presented is None:
             return await self._refuse(_digest(text), address)
         return await self._look(presented, lambda: self._directory.by_token(presented), address)
 
-    async def _by_cookie(self, text: str, address: str) -> Principal:
+    async def _by_cookie(self, text: str, address: str) -> Known:
         presented = parse_plain(text)
         if presented is None:
             return await self._refuse(_digest(text), address)
         return await self._look(presented, lambda: self._directory.by_session(presented), address)
 
-    async def _by_password(self, name: str, password: str, address: str) -> Principal:
+    async def _by_password(self, name: str, password: str, address: str) -> Known:
         digest = hmac.new(self._key, f"{name}\0{password}".encode(), hashlib.sha256).hexdigest()
         known = self._fresh(digest)
         if known is None:
             known = await self._once(
                 digest, lambda: self._password_known(digest, name, password, address), self._hashing
             )
-        return known.principal
+        return known
 
     def _password_known(self, digest: str, name: str, password: str, address: str) -> Known:
         account_id, kept, until = self._passwords.get(digest, (0, "", 0.0))
@@ -150,7 +159,7 @@ class Identifier:
 
     # -- looking, and remembering ------------------------------------------------------------------------------------
 
-    async def _look(self, presented: Presented, look: Callable[[], Known], address: str) -> Principal:
+    async def _look(self, presented: Presented, look: Callable[[], Known], address: str) -> Known:
         digest = presented.digest
         known = self._fresh(digest)
         if known is None:
@@ -162,7 +171,7 @@ class Identifier:
             except UnknownCredential:
                 await self._refuse(digest, address)
                 raise
-        return known.principal
+        return known
 
     def _fresh(self, digest: str) -> Known | None:
         kept = self._kept.get(digest)
@@ -200,7 +209,7 @@ class Identifier:
         until = self._wrong.get(digest)
         return until is not None and until > time.monotonic()
 
-    async def _refuse(self, digest: str, address: str) -> Principal:
+    async def _refuse(self, digest: str, address: str) -> Known:
         """Count a guess, once however often it is sent: an old script does not lock out its whole institute."""
         if not self._is_wrong(digest):
             self._throttle.check(address)

@@ -27,6 +27,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._refusals: Counter[Refusal] = Counter()
         self._uses: set[str] = set()
+        self._acts: Counter[Refusal] = Counter()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -41,6 +42,14 @@ class Ledger:
             if refusal not in self._refusals and len(self._refusals) >= _MOST:
                 refusal = ("many", "many addresses", None, "too many refusals to tell apart")
             self._refusals[refusal] += 1
+
+    def note_acting(self, actor: str, account: str, address: str | None, done: str) -> None:
+        """*actor*, an administrator, did something in the name of *account*."""
+        act: Refusal = (actor, account, address, done[:200])
+        with self._lock:
+            if act not in self._acts and len(self._acts) >= _MOST:
+                act = (actor, account, address, "too many requests to tell apart")
+            self._acts[act] += 1
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._go_on, name="idac-ledger", daemon=True)
@@ -58,7 +67,8 @@ class Ledger:
         with self._lock:
             refusals, self._refusals = self._refusals, Counter()
             uses, self._uses = self._uses, set()
-        if not refusals and not uses:
+            acts, self._acts = self._acts, Counter()
+        if not refusals and not uses and not acts:
             return
         try:
             with self._store.write() as records:
@@ -66,10 +76,13 @@ class Ledger:
                     note_use(records, token)
                 for (actor, subject, address, why), times in refusals.items():
                     records.note(actor, "refused", subject, address=address, why=why, times=times)
+                for (actor, account, address, done), times in acts.items():
+                    records.note(actor, "user impersonated", account, address=address, request=done, times=times)
         except StoreUnavailable:
             with self._lock:
                 self._refusals += refusals
                 self._uses |= uses
+                self._acts += acts
             raise
 
     def _go_on(self) -> None:

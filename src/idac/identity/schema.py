@@ -130,6 +130,17 @@ TOKENS = sa.Table(
     sa.Column("parent", sa.ForeignKey("identity_tokens.key"), index=True),
 )
 
+#: Tokens of one account that an administrator asked for, to see what its holder sees; *administrator* null: somebody at
+#: the machine itself.
+LENT_TOKENS = sa.Table(
+    "identity_lent_tokens",
+    metadata,
+    sa.Column("key", sa.ForeignKey(TOKENS.c.key), primary_key=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("administrator", sa.ForeignKey(ACCOUNTS.c.id), index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
 SESSIONS = sa.Table(
     "identity_sessions",
     metadata,

@@ -31,6 +31,7 @@ from idac.identity.routes_device import DeviceRoutes
 from idac.identity.routes_gms import GmsRoutes
 from idac.identity.routes_groups import GroupRoutes
 from idac.identity.routes_groups_pages import GroupPages
+from idac.identity.routes_impersonation import ImpersonationRoutes
 from idac.identity.routes_login import LogInRoutes
 from idac.identity.routes_provider import ProviderRoutes
 from idac.identity.routes_quota import QuotaRoutes
@@ -108,6 +109,7 @@ def open_identity(
     groups = UserGroups(administration, named)
     invitations = Invitations(groups, throttle)
     people = GroupRoutes(groups, invitations, cookies, web, chosen.group_service)
+    lending = ImpersonationRoutes(administration, cookies, web)
     rooms = GroupPages(groups, invitations, cookies, web)
     device = DeviceRoutes(DeviceGrants(store, chosen, throttle), chosen, cookies, web)
     return Identity(
@@ -119,7 +121,7 @@ def open_identity(
         desk,
         tuple(
             route
-            for part in (log_in, elsewhere, api, device, limits, people, rooms, GmsRoutes(web))
+            for part in (log_in, elsewhere, api, lending, device, limits, people, rooms, GmsRoutes(web))
             for route in part.routes()
         ),
     )

@@ -1,0 +1,45 @@
+"""Tokens of others' accounts that administrators have, in the state database: who has them, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from idac.core.errors import AccessDenied, NotAuthenticated
+from idac.identity.model import Account, Token
+from idac.identity.schema import LENT_TOKENS
+from idac.identity.store import Records
+
+#: The kind of such a token; nobody makes one in another way.
+LENT = "lent"
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """Who acts with a lent token, and until when that may be so."""
+
+    actor: str
+    reason: str
+    until: datetime | None
+
+
+def is_lent(token: Token) -> bool:
+    kind: str = token.kind
+    return kind == LENT
+
+
+def require_lender(records: Records, token: Token, account: Account) -> Lent:
+    """Who acts with the token of *account*. Raises where that person is no administrator any more, or the holder is."""
+    row = records.connection.execute(sa.select(LENT_TOKENS).where(LENT_TOKENS.c.key == token.key)).first()
+    if row is None:
+        raise NotAuthenticated("Nobody knows to whom this token was lent.")
+    if account.is_admin:
+        raise AccessDenied("Nobody acts for an administrator.", value=account.name)
+    if row.administrator is None:
+        return Lent(row.actor, row.reason, None)
+    administrator = records.account_by_id(row.administrator)
+    if administrator is None or not administrator.is_admin or administrator.state(records.now) != "active":
+        raise NotAuthenticated("This token was lent to somebody who is no administrator any more.", value=row.actor)
+    return Lent(row.actor, row.reason, administrator.expires)
