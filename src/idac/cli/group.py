@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from idac.cli.admin import actor, administration, parse_moment, shown
+from idac.cli.group_remote import invite, join, leave, make, mine
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json, print_table
 from idac.core.errors import BadParameter
@@ -20,7 +21,15 @@ _EXPIRES = click.option("--expires", help="Until when: a date, or a time from no
 
 @click.group("group")
 def command() -> None:
-    """Make groups, and say who is in them and what they may read."""
+    """Make groups, and say who is in them and what they may read.
+
+    add, remove, grant, owner, delete and list are the operator's, on the machine of the centre; mine, make, invite,
+    join and leave are for groups of your own, at a centre where idac login has logged you in.
+    """
+
+
+for _each in (mine, make, invite, join, leave):
+    command.add_command(_each)
 
 
 @command.command(short_help="Make a group, or add members to it.")
