@@ -11,6 +11,7 @@ from idac.cli.admin import actor, administration, parse_moment, shown
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
+from idac.identity.claimed_rights import rights_json
 from idac.identity.gate import LOG_IN_PATH
 from idac.identity.impersonation import DEFAULT_MINUTES, MOST_MINUTES, Impersonation
 from idac.identity.model import Account
@@ -75,18 +76,27 @@ def add(
 def list_accounts(options: Options, as_json: bool) -> None:
     """List all accounts."""
     with administration(options) as identity:
-        accounts = identity.accounts()
+        accounts, claimed = identity.accounts(), identity.claimed_rights()
     now = datetime.now(UTC)
     if as_json:
-        print_json([account_json(account, now) for account in accounts])
+        print_json([account_json(a, now) | {"rights_by_claim": rights_json(claimed.get(a.name, []))} for a in accounts])
     elif not accounts:
         click.echo("There are no accounts yet. Make one with: idac user add NAME")
     else:
         rows = [
-            (a.name, a.uid, a.kind, "yes" if a.is_admin else "", a.state(now), shown(a.expires), shown(a.last_login))
+            (
+                a.name,
+                a.uid,
+                a.kind,
+                "yes" if a.is_admin else "",
+                a.state(now),
+                shown(a.expires),
+                shown(a.last_login),
+                ", ".join(f"{each.right} (until {each.expires:%Y-%m-%d})" for each in claimed.get(a.name, [])),
+            )
             for a in accounts
         ]
-        print_table(("account", "uid", "kind", "admin", "state", "expires", "last log-in"), rows)
+        print_table(("account", "uid", "kind", "admin", "state", "expires", "last log-in", "rights by claim"), rows)
 
 
 @command.command(short_help="Shut an account out.")

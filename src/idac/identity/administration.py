@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from rapidfuzz import process
 
 from idac.core.errors import BadParameter, Conflict, NotFound
+from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.group_names import GroupNames, names_in_use
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
@@ -81,6 +82,11 @@ class Administration:
     def account(self, name: str) -> Account:
         with self.store.read() as records:
             return require_account(records, name)
+
+    def claimed_rights(self) -> dict[str, list[ClaimedRight]]:
+        """Data rights that accounts have now by claims of their providers, by the account's name."""
+        with self.store.read() as records:
+            return claimed_rights(records)
 
     def freeze(self, name: str, why: str, *, actor: str) -> Account:
         """Shut the account out, and end its browser sessions; its tokens are kept for when it is let in again."""

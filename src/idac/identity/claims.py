@@ -32,6 +32,7 @@ def identity_from_claims(
             value=f"{len(values)} groups of {issuer}",
             next_step="Ask the operator of this centre which group that is.",
         )
+    named = values | frozenset(_group_values(claims, paths.rights))
     return ExternalIdentity(
         issuer=issuer,
         subject=claims["sub"],
@@ -39,6 +40,7 @@ def identity_from_claims(
         full_name=_first_text(claims, paths.full_name, 200),
         email=_email(claims, paths.email),
         groups=frozenset(_groups(provider, values)),
+        rights=frozenset(provider.rights[value] for value in named if value in provider.rights),
         groups_until=now + timedelta(seconds=provider.groups_s),
         is_admin=bool(values & set(provider.admin_groups)),
     )
@@ -49,7 +51,7 @@ def wants_more(paths: ClaimPaths, claims: Mapping[str, Any]) -> bool:
     texts = [each for each in (paths.username, paths.full_name, paths.email) if each]
     if any(all(_at(claims, path) is None for path in each) for each in texts):
         return True
-    return any(_at(claims, path) is None for path in paths.groups)
+    return any(_at(claims, path) is None for path in (*paths.groups, *paths.rights))
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
+from idac.identity.claimed_rights import held_by_claim
 from idac.identity.credentials import Presented, matches
 from idac.identity.group_names import NO_NAMES, GroupNames
 from idac.identity.lent_tokens import is_lent, require_lender
@@ -193,6 +194,9 @@ def _held(records: Records, account_id: int, names: GroupNames) -> tuple[frozens
         if row.right is not None and (row.right_expires is None or row.right_expires > now):
             rights.add(row.right)
             ends.append(row.right_expires)
+    for right, expires in held_by_claim(records, account_id):
+        rights.add(right)
+        ends.append(expires)
     return frozenset(groups), frozenset(rights), _first(*ends)
 
 

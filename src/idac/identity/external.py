@@ -8,6 +8,7 @@ from itertools import count
 
 from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
+from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_rights
 from idac.identity.group_store import is_free
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
@@ -45,6 +46,7 @@ class ExternalAccounts:
                 email=identity.email or account.email,
             )
             self._set_groups(records, account, identity)
+            set_claimed_rights(records, account, identity)
             self._set_administrator(records, account, identity)
             found = records.account(account.name)
             assert found is not None  # noqa: S101  it is there since this transaction began
@@ -67,6 +69,7 @@ class ExternalAccounts:
                 records.link_identity(account.id, identity.issuer, identity.subject)
                 records.note(actor, "user identity", account.name, issuer=identity.issuer, known_as=identity.subject)
             self._set_groups(records, account, identity)
+            set_claimed_rights(records, account, identity)
             self._set_administrator(records, account, identity)
 
     def unlink(self, account_name: str, issuer: str, subject: str, *, passwords: bool, actor: str) -> None:
@@ -95,6 +98,7 @@ class ExternalAccounts:
     def _take_back(self, records: Records, account: Account, issuer: str) -> None:
         """End what the account had by the issuer's word alone."""
         records.remove_members_from(issuer, account.id, but=())
+        remove_claimed_rights(records, account, issuer)
         by_claim = records.claimed_administrator(account.id)
         if issuer in by_claim:
             records.remove_claimed_administrator(account.id, issuer)

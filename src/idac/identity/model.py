@@ -57,6 +57,8 @@ class ExternalIdentity:
     #: Groups from claims, as names of this centre; they hold until the next log-in says otherwise, or *groups_until*.
     groups: frozenset[str] = field(default_factory=frozenset)
     groups_until: datetime | None = None
+    #: Data rights from claims, which hold as long.
+    rights: frozenset[str] = field(default_factory=frozenset)
     #: Whether the provider makes this person an administrator here.
     is_admin: bool = False
 

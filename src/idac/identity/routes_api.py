@@ -12,6 +12,7 @@ from idac.core.errors import BadParameter
 from idac.core.principal import Principal
 from idac.core.quota import SERVICES, Quota
 from idac.identity.administration import Administration
+from idac.identity.claimed_rights import rights_json
 from idac.identity.cookies import Cookies
 from idac.identity.json_requests import by_session, json_object, moment_of, text_of
 from idac.identity.model import SCOPES, TOKEN_KINDS, Account, AuditEntry, Token, TokenKind
@@ -173,9 +174,12 @@ class ApiRoutes:
     # -- administration ----------------------------------------------------------------------------------------------
 
     async def users(self, _request: Request) -> Response:
-        accounts = await self._web.in_state_thread(self._administration.accounts)
+        accounts, claimed = await self._web.in_state_thread(
+            lambda: (self._administration.accounts(), self._administration.claimed_rights())
+        )
         now = self._administration.store.now()
-        return JSONResponse([account_json(account, now) for account in accounts], headers=_PRIVATE)
+        found = [account_json(a, now) | {"rights_by_claim": rights_json(claimed.get(a.name, []))} for a in accounts]
+        return JSONResponse(found, headers=_PRIVATE)
 
     async def freeze(self, request: Request) -> Response:
         """POST why; the account is shut out everywhere within seconds."""

@@ -198,6 +198,17 @@ DEVICES = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False, index=True),
 )
 
+#: Data rights by the word of an issuer, with no group between.
+CLAIMED_RIGHTS = sa.Table(
+    "identity_claimed_rights",
+    metadata,
+    sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), primary_key=True),
+    sa.Column("issuer", sa.Text, primary_key=True),
+    sa.Column("right", sa.String(60), primary_key=True),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    _time("created", optional=False),
+)
+
 #: Administrators by the word of an issuer, who are so until it says otherwise.
 CLAIMED_ADMINS = sa.Table(
     "identity_claimed_admins",

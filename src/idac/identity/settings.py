@@ -56,6 +56,9 @@ class ClaimPaths(Section):
     """Groups, roles and data rights: the values of all these claims together. Each may be a list, or words with blanks
     between them, as Rubin's ``data_rights`` is."""
 
+    rights: list[str] = Field(default_factory=list)
+    """Claims that the provider's ``rights`` are looked for in, besides those of ``groups``; of the same forms."""
+
 
 class AllowSettings(Section):
     """Whom a provider may send here."""
@@ -85,9 +88,13 @@ class AnyProviderSettings(Section):
     """Makes a group of every other one that has but lower-case letters, digits, hyphens and underscores, with this
     before it; a leading slash is left out. Unset, since a group that holds rights should be named in ``groups``."""
 
+    rights: dict[str, Annotated[str, Field(pattern=RIGHT_NAME, max_length=60)]] = Field(default_factory=dict)
+    """Data rights of this centre by values of the provider's claims, with no group between: ``{dp0.2: dp02}``. Only
+    those that ``identity.rights`` defines. They hold as long as its groups do."""
+
     groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
-    """Seconds for which these groups hold after a log-in: those who left a team, and come no more, keep nothing by
-    their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
+    """Seconds for which these groups and rights hold after a log-in: those who left a team, and come no more, keep
+    nothing by their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
 
     admin_groups: list[str] = Field(default_factory=list)
     """Groups of the provider whose members are administrators here, until a log-in without one."""
@@ -285,4 +292,12 @@ class IdentitySettings(Section):
         issuers += [provider.address for provider in self.github.values()]
         if len(set(issuers)) < len(issuers):
             raise ValueError("must have providers of different issuers, since people are told apart by issuer")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_give_rights_that_there_are(self) -> IdentitySettings:
+        for name, provider in (*self.providers.items(), *self.github.items()):
+            if unknown := sorted(set(provider.rights.values()) - self.rights.keys()):
+                known = ", ".join(self.rights) or "none"
+                raise ValueError(f"must not have {name} give {', '.join(unknown)}: identity.rights defines {known}")
         return self
