@@ -8,6 +8,7 @@ from typing import Literal
 import httpx
 import pytest
 
+from idac.identity.impersonation import Impersonation
 from idac.identity.schema import TOKENS
 from idac.web.routes import PolicyRoute
 from identity_centre import ME, RESTRICTED, IdentityCentre, ago, ahead, form_token_of, identity_centre
@@ -71,6 +72,8 @@ EXPECTED: dict[str, dict[Door, int | str]] = {
     "token for queries alone": {**BY_TOKEN, "data": IN, "tokens": 403, "groups": 403, "admin": 403},
     "token for tokens alone": {**BY_TOKEN, "data": 403, "jobs": 403, "tokens": IN, "groups": 403, "admin": 403},
     "notebook": {**BY_TOKEN, "data": IN, "tokens": 403, "groups": 403, "admin": 403},
+    "administrator as user with the right": {**BY_TOKEN, "data": IN, "tokens": 403, "groups": 403, "admin": 403},
+    "former administrator as user": dict.fromkeys(DOORS_FOR_ALL, 401),
     "service": {**BY_TOKEN, "data": IN, "tokens": IN, "groups": IN, "admin": 403},
     "administrator's token for queries": {**BY_TOKEN, "data": 403, "tokens": 403, "groups": 403, "admin": 403},
     "administrator's token for all": {**dict.fromkeys(DOORS_FOR_ALL, IN), "session": 403},
@@ -127,6 +130,14 @@ def callers(centre: IdentityCentre) -> dict[str, Callable[[httpx.Client], None]]
         "administrator's token for queries": centre.token("boss", "read:tap"),
         "administrator's token for all": centre.token("boss", *ALL),
     }
+    centre.user("retired", admin=True)
+    for who, administrator in (
+        ("administrator as user with the right", "boss"),
+        ("former administrator as user", "retired"),
+    ):
+        lent = Impersonation(administration).lend("holder", "a test", actor=ME, administrator=administrator)
+        tokens[who] = lent[1]
+    administration.freeze("retired", "a test", actor=ME)
     administration.freeze("frozen", "a test", actor=ME)
     administration.expire("over", ago(seconds=1), actor=ME)
     administration.revoke(tokens["revoked token"].key, actor=ME)
