@@ -58,6 +58,7 @@ def iter_jobs(jobs: int) -> Iterator[dict[str, Any]]:
             "files": "[]",
             "attempt": 1,
             "results": "[]" if failed else json.dumps([asdict(result)]),
+            "result_bytes": 0 if failed else result.size,
         }
 
 

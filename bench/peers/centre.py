@@ -36,6 +36,8 @@ class IdacCentre:
     folder: Path
     log: Path
     port: int = 0
+    name: str = "idac"
+    """What its process is called: two that run at once differ."""
 
     @property
     def url(self) -> str:
@@ -84,7 +86,7 @@ class IdacCentre:
         """The service, on a port that is free now."""
         self.port = free_port()
         command = [str(IDAC), "--config", str(self.folder / "dac.yaml"), "up", "--port", str(self.port), "--json"]
-        return Service("idac", command, self.log, os.environ, as_user=False)
+        return Service(self.name, command, self.log, os.environ, as_user=False)
 
     @contextmanager
     def running(self, processes: int | None = None) -> Iterator[Service]:

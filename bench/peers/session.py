@@ -138,7 +138,7 @@ def _measure_load(session: Session, urls: Mapping[str, str]) -> None:
     queries = cone_queries(400)
     cores = os.cpu_count() or 1
     # A centre of its own, over the same files: the one with defaults goes on running beside it, and idles.
-    many = IdacCentre(session.folder / "idac", session.folder / "log.txt")
+    many = IdacCentre(session.folder / "idac", session.folder / "log.txt", name="idac-processes")
     bursts: dict[str, list[Burst]] = {"many": [], **{name: [] for name in urls}}
     bare: list[float] = []
     with many.running(cores) as service:

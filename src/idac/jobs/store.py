@@ -52,7 +52,11 @@ JOBS = sa.Table(
     sa.Column("progress", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("results", sa.Text, nullable=False),
+    # Bytes of the results together: a user's sum is asked for with each job, and must not need the jobs' rows.
+    sa.Column("result_bytes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Index("jobs_of_owner", "kind", "owner", "created"),
+    sa.Index("jobs_of_owner_by_phase", "owner", "phase", "kind", "created"),
+    sa.Index("jobs_results_kept", "owner", "phase", "result_bytes"),
     sa.Index("jobs_waiting", "phase", "owner", "queued"),
     sa.Index("jobs_of_worker", "worker"),
     sa.Index("jobs_to_destroy", "destruction"),
@@ -147,17 +151,18 @@ class JobStore:
         """What all jobs that are counted for *owner* take now, with the *largest* results."""
         mine = JOBS.c.owner == owner
         with self._database.read() as connection:
-            size = _size_of_results(connection)
             active = sa.select(JOBS.c.phase, sa.func.count().label("n")).where(mine, JOBS.c.phase.in_(ACTIVE))
             counts = {row.phase: row.n for row in connection.execute(active.group_by(JOBS.c.phase))}
-            kept = sa.select(JOBS.c.id, JOBS.c.run_id, JOBS.c.destruction, size.label("size"))
-            kept = kept.where(mine, JOBS.c.phase == Phase.COMPLETED).order_by(sa.desc("size"))
-            rows = connection.execute(kept).all()
+            kept = mine & (JOBS.c.phase == Phase.COMPLETED)
+            total = connection.execute(sa.select(sa.func.sum(JOBS.c.result_bytes)).where(kept)).scalar()
+            lines = sa.select(JOBS.c.id, JOBS.c.run_id, JOBS.c.destruction, JOBS.c.result_bytes)
+            lines = lines.where(kept, JOBS.c.result_bytes > 0).order_by(JOBS.c.result_bytes.desc()).limit(largest)
+            rows = connection.execute(lines).all()
         return JobUse(
             counts.get(Phase.PENDING, 0) + counts.get(Phase.QUEUED, 0),
             counts.get(Phase.EXECUTING, 0),
-            sum(int(row.size or 0) for row in rows),
-            tuple(KeptResult(r.id, int(r.size), _time(r.destruction), r.run_id) for r in rows[:largest] if r.size),
+            int(total or 0),
+            tuple(KeptResult(r.id, r.result_bytes, _time(r.destruction), r.run_id) for r in rows),
         )
 
     def queue(self, job_id: str) -> bool:
@@ -280,11 +285,13 @@ class JobStore:
 
     def complete(self, claim: Claim, results: Iterable[JobResult]) -> bool:
         """Publish the results; False if the claim was lost, and then nothing has changed."""
+        published = list(results)
         return self._change(
             claim.holds(),
             phase=Phase.COMPLETED,
             ended=self._ms(),
-            results=json.dumps([asdict(result) for result in results]),
+            results=json.dumps([asdict(result) for result in published]),
+            result_bytes=sum(result.size for result in published),
             progress=None,
             lease=None,
         )
@@ -330,6 +337,7 @@ class JobStore:
             phase=Phase.ARCHIVED,
             destruction=_ms(until),
             results="[]",
+            result_bytes=0,
             files="[]",
             worker=None,
             lease=None,
@@ -341,14 +349,6 @@ class JobStore:
 
     def _ms(self) -> int:
         return _ms(self._now())
-
-
-def _size_of_results(connection: sa.Connection) -> sa.ColumnElement[int]:
-    """Bytes of a job's result, of which there is one; null where there is none."""
-    if connection.dialect.name == "sqlite":
-        return sa.func.json_extract(JOBS.c.results, "$[0].size")
-    text = sa.func.json_extract_path_text(sa.cast(JOBS.c.results, sa.JSON), "0", "size")
-    return sa.cast(text, sa.BigInteger)
 
 
 def _next_job(kinds: Collection[str], full: Collection[str]) -> sa.Select[tuple[str]]:
