@@ -21,7 +21,7 @@ from starlette.requests import Request
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import ANONYMOUS, Principal
 from idac.identity.cookies import Cookies
-from idac.identity.credentials import Presented, parse_plain, parse_token
+from idac.identity.credentials import PREFIX, Presented, parse_plain, parse_token
 from idac.identity.directory import Directory, Known, UnknownCredential
 from idac.identity.ledger import Ledger
 from idac.identity.settings import IdentitySettings
@@ -78,15 +78,15 @@ class Identifier:
         header = request.headers.get("authorization")
         if header is not None:
             known = await self._by_header(header, address_of(request))
-            if known.acting is not None:
-                self._note_acting(request, known.acting, known.principal)
-            return known.principal
-        cookie = self._cookies.session_of(request)
-        if cookie is None:
-            return ANONYMOUS
-        known = await self._by_cookie(cookie, address_of(request))
-        if request.method not in _SAFE:
-            self._require_own_page(request)
+        else:
+            cookie = self._cookies.session_of(request)
+            if cookie is None:
+                return ANONYMOUS
+            known = await self._by_cookie(cookie, address_of(request))
+            if request.method not in _SAFE:
+                self._require_own_page(request)
+        if known.acting is not None:
+            self._note_acting(request, known.acting, known.principal)
         return known.principal
 
     def _note_acting(self, request: Request, actor: str, principal: Principal) -> None:
@@ -104,15 +104,15 @@ class Identifier:
     async def _by_header(self, header: str, address: str) -> Known:
         scheme, _, value = header.partition(" ")
         if scheme.lower() == "bearer":
-            return await self._by_token(value.strip(), address)
+            return await self.by_token(value.strip(), address)
         if scheme.lower() != "basic":
             raise NotAuthenticated(
                 "This way to log in is not known here.", value=scheme[:20], allowed="Bearer, Basic, a session cookie"
             )
         name, password = _basic(value.strip())
         for text in (password, name):
-            if text.startswith("idac_"):
-                return await self._by_token(text, address)
+            if text.startswith(PREFIX):
+                return await self.by_token(text, address)
         if not self._settings.basic_passwords:
             raise NotAuthenticated(
                 "Passwords are not taken with a request here.",
@@ -121,13 +121,16 @@ class Identifier:
             )
         return await self._by_password(name, password, address)
 
-    async def _by_token(self, text: str, address: str) -> Known:
+    async def by_token(self, text: str, address: str) -> Known:
+        """Whom a token stands for, as if a request had come with it; guesses count against *address*."""
         presented = parse_token(text)
         if presented is None:
             return await self._refuse(_digest(text), address)
         return await self._look(presented, lambda: self._directory.by_token(presented), address)
 
     async def _by_cookie(self, text: str, address: str) -> Known:
+        if text.startswith(PREFIX):  # of a program that logged in by a token
+            return await self.by_token(text, address)
         presented = parse_plain(text)
         if presented is None:
             return await self._refuse(_digest(text), address)

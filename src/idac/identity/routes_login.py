@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -14,8 +15,7 @@ from idac.core.errors import BadParameter, NotAuthenticated, TooOften, UserError
 from idac.core.principal import Principal
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
-from idac.identity.credentials import Secret, parse_plain, parse_token
-from idac.identity.directory import Directory
+from idac.identity.credentials import PREFIX, Secret, parse_plain
 from idac.identity.gate import BEARER_PATH, COOKIE_PATH, LOG_IN_PATH
 from idac.identity.identify import Identifier, address_of
 from idac.identity.model import Account
@@ -40,13 +40,12 @@ class LogInRoutes:
         sign_in: SignIn,
         identifier: Identifier,
         administration: Administration,
-        directory: Directory,
         cookies: Cookies,
         web: WebContext,
         hashing: anyio.CapacityLimiter,
     ) -> None:
         self._sign_in, self._identifier, self._administration = sign_in, identifier, administration
-        self._directory, self._cookies, self._web, self._hashing = directory, cookies, web, hashing
+        self._cookies, self._web, self._hashing = cookies, web, hashing
         self._settings: IdentitySettings = administration.settings
         self._providers = provider_titles(self._settings)
 
@@ -174,29 +173,34 @@ class LogInRoutes:
 
     async def bearer(self, request: Request) -> Response:
         """A token, in the header where AuthVO's clients look for it, for a name and its password."""
-        account = await self._sent(request)
+        sent = await self._sent(request)
+        if isinstance(sent, _HeldToken):
+            return _permit(sent.account, sent.text, {"x-vo-bearer": sent.text})
         expires_s = min(_BY_PROGRAM_S, self._settings.max_token_s or _BY_PROGRAM_S)
         token, secret = await self._web.in_state_thread(
             lambda: self._administration.add_token(
-                account.name,
+                sent.name,
                 "log-in of a program",
-                actor=account.name,
-                kind="service" if account.kind == "service" else "user",
+                actor=sent.name,
+                kind="service" if sent.kind == "service" else "user",
                 expires=self._administration.in_s(expires_s),
             )
         )
-        headers = {"x-vo-bearer": secret.text, "cache-control": "no-store", "x-vo-authenticated": token.account}
-        return PlainTextResponse(secret.text, headers=headers)
+        return _permit(token.account, secret.text, {"x-vo-bearer": secret.text})
 
     async def cookie(self, request: Request) -> Response:
         """A session cookie, for a name and its password."""
-        account = await self._sent(request)
-        secret = await self.open_session(request, account, "program")
-        answer = PlainTextResponse("", headers={"cache-control": "no-store", "x-vo-authenticated": account.name})
+        sent = await self._sent(request)
+        if isinstance(sent, _HeldToken):
+            answer = _permit(sent.account)
+            self._cookies.set_session(request, answer, sent.text)
+            return answer
+        secret = await self.open_session(request, sent, "program")
+        answer = _permit(sent.name)
         self._cookies.set_session(request, answer, secret.text)
         return answer
 
-    async def _sent(self, request: Request) -> Account:
+    async def _sent(self, request: Request) -> Account | _HeldToken:
         """The account of a name and password; a token may stand for the password, as it may everywhere."""
         if "origin" in request.headers or "sec-fetch-site" in request.headers:
             raise NotAuthenticated("This address is for programs.", next_step="Browsers log in at /auth/login.")
@@ -204,13 +208,25 @@ class LogInRoutes:
             name, password = parameters.one("USERNAME"), parameters.one("PASSWORD")
         if not name or not password:
             raise BadParameter("A name and a password are needed.", allowed="username=…&password=… in the body")
-        presented = parse_token(password)
-        if presented is None:
+        if not password.startswith(PREFIX):
             return await self._by_password(name, password, address_of(request))
-        known = await self._web.in_state_thread(lambda: self._directory.by_token(presented))
-        if not known.principal.may_use("user:token"):
-            raise NotAuthenticated("This token may not log in.", next_step="Send it with each request instead.")
-        return await self._web.in_state_thread(lambda: self._administration.account(known.principal.name))
+        known = await self._identifier.by_token(password, address_of(request))
+        return _HeldToken(known.principal.name, password)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldToken:
+    """A token that a program sent in place of a password. It gets this one back, as a new one could do more, or go on
+    when this one is revoked."""
+
+    account: str
+    text: str = field(repr=False)
+
+
+def _permit(account: str, body: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(
+        body, headers={"cache-control": "no-store", "x-vo-authenticated": account, **(headers or {})}
+    )
 
 
 def provider_titles(settings: IdentitySettings) -> dict[str, str]:

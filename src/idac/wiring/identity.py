@@ -99,7 +99,7 @@ def open_identity(
     cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
-    log_in = LogInRoutes(sign_in, identifier, administration, directory, cookies, web, hashing)
+    log_in = LogInRoutes(sign_in, identifier, administration, cookies, web, hashing)
     elsewhere = ProviderRoutes(
         _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
     )
