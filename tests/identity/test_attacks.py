@@ -51,7 +51,7 @@ def test_guesses_at_tokens_are_stopped_for_their_address_and_not_for_tokens_in_u
         assert statuses == [401] * 4 + [429] * 4
         refused = centre.query(PUBLIC, new_secret())
         assert 0 < int(refused.headers["retry-after"]) <= 3600
-        assert "There were too many wrong passwords or tokens. Try again in " in refused.text
+        assert "There were too many wrong passwords, codes or tokens. Try again in " in refused.text
         assert centre.query(PUBLIC).status_code == 200
 
 

@@ -206,7 +206,7 @@ def test_guesses_at_an_account_make_everyone_wait_and_its_tokens_go_on(
         with pytest.raises(TooOften) as caught:
             process.by_password("ada", WORDS, "192.0.2.99")
         assert str(caught.value) == (
-            "There were too many wrong passwords or tokens. "
+            "There were too many wrong passwords, codes or tokens. "
             "Try again in 40 s. Programs that send an old token may be the cause."
         )
         assert caught.value.retry_after_s == 40

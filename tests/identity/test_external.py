@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound
 from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
 from idac.identity.model import ExternalIdentity, Member
+from idac.identity.schema import SESSIONS
+from idac.identity.settings import IdentitySettings
+from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
+from idac.identity.throttle import Throttle
 from identity_clock import Clock
 
 ADA = ExternalIdentity(
@@ -150,6 +155,20 @@ def test_an_identity_is_unlinked_with_all_that_it_gave(
     assert external.account_for(ADA).name == "ada-2"
     (entry,) = administration.store.iter_audit(actions=["user unlink"])
     assert (entry.actor, entry.subject, entry.detail) == ("ada", "ada", {"issuer": ADA.issuer, "known_as": "1815"})
+
+
+def test_who_was_logged_in_by_an_unlinked_identity_is_logged_out(
+    external: ExternalAccounts, store: IdentityStore
+) -> None:
+    account = external.account_for(ADA)
+    external.link("ada", replace(ADA, issuer="https://github.com"), actor="ada")
+    settings = IdentitySettings()
+    sign_in = SignIn(store, settings, Throttle(store, settings))
+    here, _elsewhere = (sign_in.open_session(account, address="::1", how="test") for _ in range(2))
+    external.unlink("ada", ADA.issuer, ADA.subject, passwords=True, actor="ada", session=here.key)
+    with store.read() as records:
+        left = set(records.connection.execute(sa.select(SESSIONS.c.key)).scalars())
+    assert left == {here.key}
 
 
 def test_the_last_way_in_stays(external: ExternalAccounts, administration: Administration) -> None:

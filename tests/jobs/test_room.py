@@ -62,6 +62,21 @@ def test_no_more_jobs_of_an_owner_run_than_the_quota_has(jobs: JobStore, results
     assert [claim(0), claim(0)] == ["ann2", None]
 
 
+def test_of_jobs_that_are_sent_at_once_no_more_are_taken_than_may_wait(jobs: JobStore, results: FolderStore) -> None:
+    service = service_with(jobs, results, Quota(queued=3))
+
+    def submit(number: int) -> bool:
+        try:
+            service.create(new(), job_id=f"job{number}", run=True)
+        except TooOften:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as senders:
+        taken = list(senders.map(submit, range(24)))
+    assert sum(taken) == 3
+
+
 def test_more_jobs_than_may_wait_are_refused_and_running_ones_do_not_count(
     jobs: JobStore, results: FolderStore
 ) -> None:

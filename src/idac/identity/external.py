@@ -72,10 +72,13 @@ class ExternalAccounts:
             set_claimed_rights(records, account, identity)
             self._set_administrator(records, account, identity)
 
-    def unlink(self, account_name: str, issuer: str, subject: str, *, passwords: bool, actor: str) -> None:
+    def unlink(
+        self, account_name: str, issuer: str, subject: str, *, passwords: bool, actor: str, session: str | None = None
+    ) -> None:
         """End an identity's way to an account, with the groups that it gave; Conflict where it is the last way in.
 
-        *passwords*: whether the account's own would be one.
+        *passwords*: whether the account's own would be one. Whoever has that identity may be logged in by it still, so
+        all the account's sessions end but the one with the key *session*, from which this is asked.
         """
         with self._store.write() as records:
             account = records.account(account_name)
@@ -91,6 +94,7 @@ class ExternalAccounts:
                     next_step="Link another identity first, or ask the operator.",
                 )
             records.unlink_identity(account.id, issuer, subject)
+            records.end_sessions(account.id, but=session)
             records.note(actor, "user unlink", account.name, issuer=issuer, known_as=subject)
             if issuer not in {other for other, name in held if name != subject}:
                 self._take_back(records, account, issuer)

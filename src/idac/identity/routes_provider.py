@@ -164,13 +164,13 @@ class ProviderRoutes:
     async def unlink(self, request: Request) -> Response:
         """End the way that an identity has to the caller's account."""
         principal = principal_of(request)
-        _session_of(principal)
+        session = _session_of(principal)
         async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
             self._cookies.require_form_token(request, parameters.one("CSRF"))
             issuer, subject = parameters.one("ISSUER") or "", parameters.one("SUBJECT") or ""
         await self._web.in_state_thread(
             lambda: self._accounts.unlink(
-                principal.name, issuer, subject, passwords=self._passwords, actor=principal.name
+                principal.name, issuer, subject, passwords=self._passwords, actor=principal.name, session=session
             )
         )
         return Response(status_code=303, headers={"location": IDENTITIES_PATH, "cache-control": "no-store"})

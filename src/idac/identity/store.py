@@ -269,9 +269,10 @@ class Records:
         gone = sa.delete(SESSIONS).where(SESSIONS.c.key == key, SESSIONS.c.digest == digest)
         self.connection.execute(gone)
 
-    def end_sessions(self, account_id: int) -> int:
-        """Log the account out of every browser; returns of how many."""
-        return self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.account == account_id)).rowcount
+    def end_sessions(self, account_id: int, *, but: str | None = None) -> int:
+        """Log the account out of every browser but the one whose session's key is *but*; returns of how many."""
+        gone = sa.delete(SESSIONS).where(SESSIONS.c.account == account_id)
+        return self.connection.execute(gone if but is None else gone.where(SESSIONS.c.key != but)).rowcount
 
     def add_link(self, key: str, digest: str, account_id: int, expires: datetime) -> None:
         self.connection.execute(LINKS.insert().values(key=key, account=account_id, digest=digest, expires=ms(expires)))

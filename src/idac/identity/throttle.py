@@ -63,7 +63,7 @@ class Throttle:
         left_s = -((ms(self._store.now()) - until) // 1000)
         if left_s > 0:
             raise TooOften(
-                "There were too many wrong passwords or tokens.",
+                "There were too many wrong passwords, codes or tokens.",
                 next_step=f"Try again in {left_s} s. Programs that send an old token may be the cause.",
                 retry_after_s=left_s,
             )

@@ -47,14 +47,15 @@ class JobService:
 
     def create(self, new: NewJob, *, job_id: str, run: bool) -> Job:
         """Store a job under an id that the caller made (its files are already in that id's folder)."""
-        self._require_room(new)
-        job = self._jobs.add(
-            job_id,
-            new,
-            destruction=self._jobs.now() + timedelta(seconds=self.settings.first_retention_s),
-            execution_duration_s=self.settings.first_execution_duration_s,
-            phase=Phase.QUEUED if run else Phase.PENDING,
-        )
+        with self._jobs.submitting():
+            self._require_room(new)
+            job = self._jobs.add(
+                job_id,
+                new,
+                destruction=self._jobs.now() + timedelta(seconds=self.settings.first_retention_s),
+                execution_duration_s=self.settings.first_execution_duration_s,
+                phase=Phase.QUEUED if run else Phase.PENDING,
+            )
         if run:
             self._wake()
         return job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -114,6 +115,10 @@ class JobStore:
         job = self.get(job_id)
         assert job is not None  # noqa: S101  inserted in the line above
         return job
+
+    def submitting(self) -> AbstractContextManager[None]:
+        """Keep others from adding jobs in the block: two who count at once would both find room for one more."""
+        return self._database.exclusive("submissions")
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
