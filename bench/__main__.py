@@ -1,4 +1,4 @@
-"""``python -m bench run``, ``compare A B``, ``table FILE`` and ``plot FILE``."""
+"""``python -m bench run``, ``compare A B``, ``join A B OUT``, ``table FILE`` and ``plot FILE``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.peers.compare import compare, report
 from bench.peers.plot import draw
 from bench.peers.processes import BenchError
-from bench.peers.results import read_results, table, to_json
+from bench.peers.results import joined, read_results, table, to_json
 from bench.peers.sizes import add_size_options, chosen_sizes
 
 HERE = Path(__file__).parent
@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     comparison.add_argument("--threshold", type=float, default=0.2, help="part by which it may (default: 0.2)")
     comparison.add_argument("--all", action="store_true", help="show every row")
     comparison.set_defaults(work=_compare)
+    join = commands.add_parser("join", help="put two runs together that left different parts out (--skip)")
+    join.add_argument("first", type=Path, metavar="A")
+    join.add_argument("second", type=Path, metavar="B")
+    join.add_argument("out", type=Path, metavar="OUT")
+    join.set_defaults(work=_join)
     for name, work, words in (("table", _table, "print a result file as a table"), ("plot", _plot, "draw its ratios")):
         command = commands.add_parser(name, help=words)
         command.add_argument("file", type=Path)
@@ -78,6 +83,14 @@ def _compare(options: argparse.Namespace) -> int:
     changes = compare(read_results(options.before), read_results(options.after), options.threshold)
     sys.stdout.write(report(changes, everything=options.all))
     return int(any(change.regressed for change in changes))
+
+
+def _join(options: argparse.Namespace) -> int:
+    results = joined(read_results(options.first), read_results(options.second))
+    options.out.write_text(to_json(results), encoding="utf-8")
+    draw(results, options.out.with_suffix(".svg"))
+    sys.stdout.write(table(results))
+    return 0
 
 
 def _table(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +96,19 @@ class Results:
 
     def row(self, key: str) -> ResultRow | None:
         return next((row for row in self.rows if row.key == key), None)
+
+
+def joined(first: Results, second: Results) -> Results:
+    """The rows of both, for parts of one benchmark that ran one after the other; ValueError where they can't be.
+
+    A row is whole in its own run, so its ratio holds; where both have it, the *first* run's stays.
+    """
+    for name in ("sizes", "machine", "versions"):
+        if dict(getattr(first, name)) != dict(getattr(second, name)):
+            raise ValueError(f"The two files differ in {name}: they are no parts of one benchmark.")
+    more = [row for row in second.rows if first.row(row.key) is None]
+    note = f"Run in two parts, begun at {first.begun} and at {second.begun}."
+    return replace(first, rows=(*first.rows, *more), notes=(*first.notes, *second.notes, note))
 
 
 def to_json(results: Results) -> str:

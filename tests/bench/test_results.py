@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 import pytest
 from bench.peers.plot import svg
-from bench.peers.results import Figure, ResultRow, Results, from_json, shown, table, to_json
+from bench.peers.results import Figure, ResultRow, Results, from_json, joined, shown, table, to_json
 from defusedxml import ElementTree
 
 
@@ -137,3 +137,14 @@ def test_the_picture_has_a_bar_on_a_logarithmic_axis_for_every_ratio() -> None:
     (first, _) = (line for line in root.iter(f"{ns}line") if line.attrib["class"] == "bar")
     start = float(next(root.iter(f"{ns}rect")).attrib["x"])
     assert float(first.attrib["x1"]) - start == pytest.approx(ten * math.log10(8), abs=0.2)
+
+
+def test_parts_of_one_benchmark_are_put_together_and_others_are_not() -> None:
+    first, second = some_results(a_row()), some_results(a_row(bar=1.0), a_row(key="scan"))
+    both = joined(first, second)
+    assert [(row.key, row.bar) for row in both.rows] == [("cone", 8.0), ("scan", 8.0)]
+    begun = "2026-01-01T00:00:00+00:00"
+    assert both.notes == ("busy", "busy", f"Run in two parts, begun at {begun} and at {begun}.")
+    elsewhere = Results((), first.sizes, {"cores": 64}, first.versions, first.begun)
+    with pytest.raises(ValueError, match=r"^The two files differ in machine: they are no parts of one benchmark\.$"):
+        joined(first, elsewhere)
