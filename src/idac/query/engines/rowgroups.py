@@ -35,8 +35,9 @@ _THREADED_FROM = 4
 _MANY_COLUMNS = 12
 #: Row groups of one read up to which they are kept: a larger part of the sky would push out what is asked for often.
 _KEPT_UP_TO = 32
-#: Footers times columns of a table up to which the bounds of a column are read, in some tenths of a second.
-_MOST_FOOTER_COLUMNS = 50_000
+#: Footers times columns of a table up to which the bounds of a column are read. It takes seconds for so many, once; an
+#: engine that knows no bounds reads all those footers for each query.
+_MOST_FOOTER_COLUMNS = 1_000_000
 #: Files of a table up to which the footers read for that are kept: they are not all that are wanted later.
 _FEW_FILES = 64
 #: Columns whose bounds are kept.
