@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +44,7 @@ def command_runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
         monkeypatch.setattr(sys, "argv", ["idac", *arguments])
         handler = signal.getsignal(signal.SIGINT)
         try:
-            with pytest.raises(SystemExit) as ended:
+            with _own_log(), pytest.raises(SystemExit) as ended:
                 main()
         finally:
             # A command that has done its work no longer listens to Ctrl-C; the tests go on listening.
@@ -51,3 +53,16 @@ def command_runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@contextmanager
+def _own_log() -> Iterator[None]:
+    """A service writes its log to this test's standard error, which the next test's commands must not go on with."""
+    loggers = [logging.getLogger(name) for name in (None, "idac")]
+    before = [(logger, list(logger.handlers), logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
