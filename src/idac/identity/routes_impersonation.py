@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -14,6 +11,7 @@ from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.identify import address_of
 from idac.identity.impersonation import DEFAULT_MINUTES, Impersonation
+from idac.identity.json_requests import by_session, json_object
 from idac.identity.routes_api import PATH, token_json
 from idac.web.context import WebContext
 from idac.web.routes import Policy, PolicyRoute, principal_of
@@ -47,7 +45,7 @@ class ImpersonationRoutes:
         """POST why, and minutes where it is not the default; the answer has the secret."""
         principal, name = principal_of(request), request.path_params["name"]
         self._require_own_form(request, principal)
-        asked = _asked(await request.body())
+        asked = json_object(await request.body())
         why, minutes = asked.get("why", ""), asked.get("minutes", DEFAULT_MINUTES)
         if not isinstance(why, str):
             raise BadParameter("why is no text.", allowed="the reason, in words")
@@ -74,15 +72,5 @@ class ImpersonationRoutes:
         return Response(status_code=204, headers=_PRIVATE)
 
     def _require_own_form(self, request: Request, principal: Principal) -> None:
-        if (principal.credential or "").startswith("session:"):
+        if by_session(principal):
             self._cookies.require_form_token(request, request.headers.get("x-csrf-token"))
-
-
-def _asked(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise BadParameter("The body is no JSON object.", allowed="application/json, in UTF-8")
-    return value
