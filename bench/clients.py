@@ -30,7 +30,7 @@ def measure(folder: Path, processes: int, seconds: int) -> dict[str, Any]:
     centre = IdacCentre(folder / "idac", folder / "log.txt")
     queries = cone_queries(400)
     found = {}
-    with centre.running(processes) as service:
+    with centre.running(processes, max(CLIENTS)) as service:
         extras.seconds_to_first_answer(service, centre.url)
         burst(centre.url, queries, 16, 5)
         for clients in CLIENTS:

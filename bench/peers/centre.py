@@ -57,11 +57,15 @@ class IdacCentre:
         self.load("positions", files.match_parquet, "match_id")
         (self.folder / "loaded").touch()
 
-    def configure(self, processes: int | None = None) -> None:
-        """Write dac.yaml; *processes* of the service instead of as many as it takes by itself."""
+    def configure(self, processes: int | None = None, queued: int | None = None) -> None:
+        """Write dac.yaml; *processes* of the service instead of as many as it takes by itself.
+
+        *queued*: queries that one address may have waiting, where all clients of a run are at one.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         server = f"server:\n  processes: {processes}\n" if processes else ""
-        (self.folder / "dac.yaml").write_text(_DAC_YAML + server)
+        engine = f"engine:\n  max_queued_per_owner: {queued}\n" if queued else ""
+        (self.folder / "dac.yaml").write_text(_DAC_YAML + server + engine)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -89,9 +93,9 @@ class IdacCentre:
         return Service(self.name, command, self.log, os.environ, as_user=False)
 
     @contextmanager
-    def running(self, processes: int | None = None) -> Iterator[Service]:
-        """The service while it is used; *processes* as ``configure`` has them."""
-        self.configure(processes)
+    def running(self, processes: int | None = None, queued: int | None = None) -> Iterator[Service]:
+        """The service while it is used, as ``configure`` has it."""
+        self.configure(processes, queued)
         with stopping(self.start()) as service:
             yield service
 
