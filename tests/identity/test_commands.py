@@ -58,6 +58,7 @@ def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest
         (["user", "unfreeze", "ada"], 7, "conflict", "The account is not frozen. Given: ada."),
         (["user", "add", "ada"], 7, "conflict", "There is an account or a group of this name already. Given: ada."),
         (["user", "add", "A"], 2, "bad-parameter", "The account can't have this name. Given: A."),
+        (["user", "add", "x", "--expires", "99999y"], 2, "bad-parameter", "--expires is no date. Given: 99999y."),
         (["user", "add", "x", "--expires", "soon"], 2, "bad-parameter", "--expires is no date. Given: soon."),
         (["user", "add", "x", "--service", "--admin"], 2, "bad-parameter", "A service is no administrator"),
         (["group", "grant", "team", "dp1"], 5, "not-found", "There is no group of this name. Given: team."),
@@ -133,7 +134,8 @@ def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -
     assert [json.loads(x)["action"] for x in idac("audit", "export", "--of", "ada").out.splitlines()] == [
         "user add", "user freeze",
     ]  # fmt: skip
-    assert idac("audit", "export", "--since", "1h").out == ""
+    assert idac("audit", "export", "--since", "1h").out == idac("audit", "export").out
+    assert idac("audit", "export", "--since", "2999-01-01").out == ""
     written = idac("audit", "export", "--action", "user freeze", "-o", "log.jsonl")
     assert written.out == "Wrote 1 line to log.jsonl.\n"
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600

@@ -56,6 +56,14 @@ def test_a_group_by_the_api_from_its_beginning_to_its_end(centre: IdentityCentre
         assert (seen["group"], seen["inviter"], seen["member_expires"]) == ("shear", "ada", None)
         assert bob.post(f"{API}/invitations/{seen['invitation']}").status_code == 204
         until = int(time.time()) + 86400
+        for wrong, said in (
+            ({"username": None}, "username is missing."),
+            ({"uses": 1, "member_expire": until}, "There is no such key. Given: member_expire."),
+            ({"username": "bob", "uses": 3}, "An invitation of an account is used once. Given: uses."),
+        ):
+            refused = ada.post(f"{API}/groups/shear/invitations", json=wrong)
+            assert refused.status_code == 400
+            assert said in refused.text
         link = ada.post(f"{API}/groups/shear/invitations", json={"uses": 5, "member_expires": until}).json()
         assert link["url"] == f"{centre.url}/auth/join?invitation={link['secret']}"
         assert "secret" not in ada.get(f"{API}/groups/shear").json()["invitations"][0]

@@ -37,20 +37,32 @@ def administration(options: Options) -> Iterator[Administration]:
         database.close()
 
 
-def parse_moment(text: str | None, what: str) -> datetime | None:
-    """``2027-03-31`` (the end of that day), an ISO 8601 time, or a stretch from now such as ``90d``; UTC."""
+def parse_moment(text: str | None, what: str, *, past: bool = False) -> datetime | None:
+    """``2027-03-31`` (the end of that day), an ISO 8601 time, or a stretch from now such as ``90d``; UTC.
+
+    *past*: days begin something, and stretches go back from now.
+    """
     if text is None:
         return None
-    stretch = _AGO.fullmatch(text.strip().lower())
-    if stretch is not None:
-        return datetime.now(UTC) + timedelta(hours=int(stretch[1]) * _HOURS[stretch[2]])
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return _moment(text.strip(), past)
+    except (ValueError, OverflowError):
+        direction = "ago" if past else "from now"
         raise BadParameter(
-            f"{what} is no date.", value=text, allowed="2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y from now"
+            f"{what} is no date.",
+            value=text,
+            allowed=f"2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y {direction}",
         ) from None
-    if len(text) == 10:
+
+
+def _moment(text: str, past: bool) -> datetime:
+    stretch = _AGO.fullmatch(text.lower())
+    if stretch is not None:
+        length = timedelta(hours=int(stretch[1]) * _HOURS[stretch[2]])
+        now = datetime.now(UTC)
+        return now - length if past else now + length
+    moment = datetime.fromisoformat(text)
+    if len(text) == 10 and not past:
         moment = datetime.combine(moment, time(23, 59, 59))
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

@@ -26,7 +26,7 @@ def command() -> None:
 
 
 @command.command(short_help="Write the audit log as JSON lines or CSV.")
-@click.option("--since", help="From this date or time on (UTC).", metavar="WHEN")
+@click.option("--since", help="From this date or time on (UTC), or since so long ago: 12h, 90d.", metavar="WHEN")
 @click.option("--action", "actions", multiple=True, help="Only this action, such as login; may be repeated.")
 @click.option("--of", "subject", help="Only what this account did, or what was done to it.", metavar="NAME")
 @click.option("--format", "format_", type=click.Choice(("jsonl", "csv")), default="jsonl", show_default=True)
@@ -44,7 +44,9 @@ def export(
 ) -> None:
     """Write the log, oldest entries first: administrative acts, log-ins and refused accesses. It holds no secrets."""
     with administration(options) as identity:
-        entries = identity.store.iter_audit(since=parse_moment(since, "--since"), actions=actions, subject=subject)
+        entries = identity.store.iter_audit(
+            since=parse_moment(since, "--since", past=True), actions=actions, subject=subject
+        )
         if as_json and output is None:
             print_json([entry_json(entry) for entry in entries])
             return

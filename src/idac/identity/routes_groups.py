@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -126,9 +127,12 @@ class GroupRoutes:
         """
         principal, name = self._sender(request), request.path_params["name"]
         asked = json_object(await request.body())
+        _require_known(asked, "username", "uses", "expires", "member_expires")
+        if "username" in asked and "uses" in asked:
+            raise BadParameter("An invitation of an account is used once.", value="uses", next_step="Leave uses out.")
         expires = moment_of(asked.get("expires"))
         member_expires = moment_of(asked.get("member_expires"), "member_expires")
-        if asked.get("username") is not None:
+        if "username" in asked:
             who = text_of(asked, "username")
             made = await self._web.in_state_thread(
                 lambda: self._invitations.invite(principal, name, who, expires=expires, member_expires=member_expires)
@@ -226,3 +230,10 @@ def invitation_json(invitation: Invitation) -> dict[str, object]:
 
 def _seconds(moment: datetime | None) -> int | None:
     return int(moment.timestamp()) if moment is not None else None
+
+
+def _require_known(asked: Mapping[str, Any], *known: str) -> None:
+    """Refuse what would be passed over: a key that is written wrongly could give more than was meant."""
+    unknown = sorted(asked.keys() - set(known))
+    if unknown:
+        raise BadParameter("There is no such key.", value=unknown[0][:100], allowed=", ".join(known))
