@@ -280,3 +280,9 @@ def test_texts_are_only_texts_to_the_database(administration: Administration, te
     administration.add_account("ada", actor=text, full_name=text, email=text)
     assert administration.account("ada").full_name == text
     assert [entry.actor for entry in administration.store.iter_audit(subject=text)] == [text]
+
+
+def test_what_databases_have_no_place_for_is_written_down_all_the_same(administration: Administration) -> None:
+    with administration.store.write() as records:
+        records.note("anonymous", "refused", "/a\0b")
+    assert [entry.subject for entry in administration.store.iter_audit(actions=["refused"])] == ["/a\\0b"]

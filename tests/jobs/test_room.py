@@ -77,6 +77,13 @@ def test_of_jobs_that_are_sent_at_once_no_more_are_taken_than_may_wait(jobs: Job
     assert sum(taken) == 3
 
 
+def test_many_who_submit_at_once_leave_each_other_connections(jobs: JobStore, results: FolderStore) -> None:
+    service = service_with(jobs, results, Quota())
+    with ThreadPoolExecutor(40) as senders:
+        made = list(senders.map(lambda n: service.create(new(), job_id=f"job{n}", run=False).id, range(40)))
+    assert len(set(made)) == 40
+
+
 def test_more_jobs_than_may_wait_are_refused_and_running_ones_do_not_count(
     jobs: JobStore, results: FolderStore
 ) -> None:

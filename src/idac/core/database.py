@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._waiting: dict[str, threading.Lock] = {}
 
     @property
     def is_sqlite(self) -> bool:
@@ -78,7 +80,8 @@ class Database:
             with _locked_file(Path(f"{self.engine.url.database}.{name}.lock")):
                 yield
         else:
-            with self.begin() as connection:
+            # One of this process waits at the database; all of them would take the connections that the holder needs.
+            with self._waiting.setdefault(name, threading.Lock()), self.begin() as connection:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key(name))))
                 yield
 

@@ -308,6 +308,8 @@ class Records:
         """Write down that *actor* did *action*; in the same transaction as the act itself."""
         shown = {name: value for name, value in detail.items() if value is not None}
         text = json.dumps(shown, default=_plain, ensure_ascii=False)
+        # A path may have a NUL in it, which PostgreSQL has no place for.
+        subject = subject.replace("\0", "\\0") if subject is not None else None
         values = {"at": self.ms, "actor": actor, "action": action, "subject": subject, "address": address}
         self.connection.execute(AUDIT.insert().values(**values, detail=text))
 
