@@ -466,6 +466,19 @@ def test_an_operator_can_turn_it_off_and_people_can_still_leave(
     closed.delete(who("ada"), "shear")
 
 
+def test_a_group_that_an_administrator_gave_is_not_its_owners_to_delete(
+    administration: Administration, groups: UserGroups
+) -> None:
+    administration.add_members("dp2-team", ["ada"], actor=ME)
+    groups.give("dp2-team", "ada", actor=ME)
+    assert refused(AccessDenied, lambda: groups.delete(who("ada"), "dp2-team")) == (
+        "Only an administrator deletes a group that an administrator gave you. Given: dp2-team. "
+        "Hand it over to another member, or ask the operator."
+    )
+    administration.add_account("boss", actor=ME, is_admin=True)
+    groups.delete(who("boss", admin=True), "dp2-team")
+
+
 def test_numbers_and_names_of_deleted_groups_are_never_given_again(
     administration: Administration, groups: UserGroups
 ) -> None:

@@ -82,8 +82,17 @@ class UserGroups:
             raise taken from None  # somebody was quicker, in the same moment
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Remove the group and all places in it; its name is never given again."""
+        """Remove the group and all places in it; its name is never given again.
+
+        One that an administrator put into somebody's hands is not theirs to end: rights may hang on it.
+        """
         with self._as_owner(principal, name) as (records, group):
+            if group.given and not principal.is_admin:
+                raise AccessDenied(
+                    "Only an administrator deletes a group that an administrator gave you.",
+                    value=name,
+                    next_step="Hand it over to another member, or ask the operator.",
+                )
             count = len(group_store.members(records, group.id))
             group_store.remove_group(records, group.id, name)
             records.note(principal.name, "group delete", name, owner=group.owner, gid=group.gid, members=count)
