@@ -7,13 +7,12 @@ processor, and writes ``bench/results/clients.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from bench.ingest import machine
+from bench.ingest import keep, machine
 from bench.peers import extras
 from bench.peers.centre import IdacCentre
 from bench.peers.load import burst
@@ -56,9 +55,7 @@ def main() -> int:
     cores = os.cpu_count() or 1
     counts = sorted({1, cores})
     processes = {str(count): measure(folder, count, options.seconds) for count in counts}
-    text = json.dumps({"processes": processes, "machine": machine()}, indent=1) + "\n"
-    options.results.write_text(text)
-    sys.stdout.write(text)
+    keep({"processes": processes, "machine": machine()}, options.results)
     return 0
 
 

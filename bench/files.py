@@ -7,13 +7,9 @@ them the same in turns, and writes ``bench/results/files.json``. The files are s
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy import units as u
 
-from bench.ingest import machine
+from bench.ingest import keep, machine
+from bench.wide import ask, timed
 from idac.catalogs.ingest import IngestChoices
 from idac.catalogs.partition import FINE_ORDER, Pixel
 from idac.catalogs.service import CatalogService, SourceChoices
@@ -32,8 +29,7 @@ from idac.cli.query import local_service
 from idac.core.loading import load_settings
 from idac.core.principal import LOCAL_ADMIN
 from idac.core.store import FolderStore
-from idac.query.service import QueryRequest, QueryService
-from idac.tables.formats import find_format
+from idac.query.service import QueryService
 from idac.wiring.build import open_archive
 from idac.wiring.settings import DacSettings
 
@@ -85,21 +81,6 @@ def write_catalogue(folder: Path, files: int) -> tuple[float, float]:
     return float(lon[0].to_value(u.deg)), float(lat[0].to_value(u.deg))
 
 
-def timed[T](work: Callable[[], T]) -> tuple[float, T]:
-    begun = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begun, result
-
-
-def ask(service: QueryService, adql: str) -> int:
-    """Bytes of the answer."""
-    running = service.run(QueryRequest(adql, find_format("votable"), 600.0), LOCAL_ADMIN, query_id="bench")
-    try:
-        return sum(len(chunk) for chunk in running.chunks())
-    finally:
-        running.close()
-
-
 def queries(place: tuple[float, float], files: int) -> dict[str, str]:
     """Each answers from one file or two, however many there are."""
     ra, dec = place
@@ -128,7 +109,7 @@ def measure(folder: Path, sizes: tuple[int, ...], rounds: int) -> dict[str, Any]
             registered, _ = timed(lambda: add(TABLE, source, IngestChoices(id="object_id")))  # noqa: B023
             opened, _ = timed(lambda: open_archive(loaded).snapshot())  # noqa: B023
             services[files] = stack.enter_context(local_service(loaded))
-            first = {name: timed(lambda: ask(services[files], adql))[0] for name, adql in asked[files].items()}  # noqa: B023
+            first = {name: ask(services[files], adql)[0] for name, adql in asked[files].items()}
             explained = {name: services[files].explain(adql, LOCAL_ADMIN).scans for name, adql in asked[files].items()}
             found[str(files)] = {
                 "register_s": round(registered, 3),
@@ -140,7 +121,7 @@ def measure(folder: Path, sizes: tuple[int, ...], rounds: int) -> dict[str, Any]
             taken: dict[int, list[float]] = {files: [] for files in sizes}
             for _ in range(rounds):
                 for files in sizes:
-                    taken[files].append(timed(lambda: ask(services[files], asked[files][name]))[0])  # noqa: B023
+                    taken[files].append(ask(services[files], asked[files][name])[0])
             base = statistics.median(taken[sizes[0]])
             for files in sizes:
                 ratio = round(statistics.median(taken[files]) / base, 2)
@@ -154,12 +135,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="idac-bench-", dir=os.environ.get("TMPDIR")) as name:
+    with tempfile.TemporaryDirectory(prefix="idac-bench-") as name:
         result = {"files": measure(Path(name), tuple(options.files), options.rounds), "machine": machine()}
-    text = json.dumps(result, indent=1) + "\n"
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(text)
-    sys.stdout.write(text)
+    keep(result, options.results)
     return 0
 
 

@@ -9,7 +9,6 @@ holds on any machine.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bench.generate import DEEP
-from bench.ingest import machine
+from bench.ingest import keep, machine
 from idac.cli.query import local_service
 from idac.core.loading import load_settings
 from idac.core.principal import LOCAL_ADMIN
@@ -126,10 +125,7 @@ def main() -> int:
             "id": measure(sides, lambda side: look_ups(side, shares), options.rounds),
             "machine": machine(),
         }
-    text = json.dumps(result, indent=1) + "\n"
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(text)
-    sys.stdout.write(text)
+    keep(result, options.results)
     return 0
 
 

@@ -121,6 +121,14 @@ def run_ingest(source: Path, centre: Path, *, memory_gib: float, id_column: str)
     }
 
 
+def keep(result: dict[str, Any], path: Path) -> None:
+    """Print a result, and keep it in a file."""
+    text = json.dumps(result, indent=1) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    sys.stdout.write(text)
+
+
 def machine() -> dict[str, Any]:
     return {
         "processors": os.cpu_count(),

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench.ingest import machine
+from bench.ingest import keep, machine
 from idac.core.database import open_database
 from idac.core.principal import Principal
 from idac.jobs.model import JobResult, NewJob, Phase
@@ -127,10 +127,7 @@ def main() -> int:
             "acts": measure(stores, options.rounds),
             "machine": machine(),
         }
-    text = json.dumps(result, indent=1) + "\n"
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(text)
-    sys.stdout.write(text)
+    keep(result, options.results)
     return 0
 
 

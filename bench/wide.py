@@ -7,7 +7,6 @@ both tables in turns, and writes ``bench/results/wide.json``. Ratios hold on any
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.generate import DEEP, iter_pieces
-from bench.ingest import machine
+from bench.ingest import keep, machine
 from idac.catalogs.ingest import IngestChoices
 from idac.catalogs.service import CatalogService, SourceChoices
 from idac.cli.query import local_service
@@ -134,10 +133,7 @@ def main() -> int:
             **measure(loaded, options.rounds),
             "machine": machine(),
         }
-    text = json.dumps(result, indent=1) + "\n"
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(text)
-    sys.stdout.write(text)
+    keep(result, options.results)
     return 0
 
 

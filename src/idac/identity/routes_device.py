@@ -12,6 +12,7 @@ from idac.core.principal import Principal
 from idac.identity.cookies import Cookies
 from idac.identity.device import CODE_S, INTERVAL_S, DeviceGrants, OAuthRefusal, show_code
 from idac.identity.identify import address_of
+from idac.identity.json_requests import by_session
 from idac.identity.model import SCOPES
 from idac.identity.pages import page
 from idac.identity.pages_device import CODE_PATH, ask_body, decide_body, decided_body
@@ -178,7 +179,7 @@ def _again(error: UserError, code: str) -> Response:
 def _in_a_browser(request: Request) -> Principal:
     """The caller, where logged in by a browser: whoever holds but a token must not make further ones of it."""
     principal = principal_of(request)
-    if not (principal.credential or "").startswith("session:"):
+    if not by_session(principal):
         raise AccessDenied("Programs are let in by a browser, not by a token.", next_step="Log in at /auth/login.")
     return principal
 

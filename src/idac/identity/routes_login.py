@@ -18,6 +18,7 @@ from idac.identity.cookies import Cookies
 from idac.identity.credentials import PREFIX, Secret, parse_plain
 from idac.identity.gate import BEARER_PATH, COOKIE_PATH, LOG_IN_PATH
 from idac.identity.identify import Identifier, address_of
+from idac.identity.json_requests import by_session
 from idac.identity.model import Account
 from idac.identity.pages import log_in_body, log_out_body, logged_in_body, page
 from idac.identity.settings import IdentitySettings
@@ -150,7 +151,7 @@ class LogInRoutes:
         """End this browser's session; with EVERYWHERE, all of them, and notebooks."""
         principal = principal_of(request)
         async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
-            if (principal.credential or "").startswith("session:"):
+            if by_session(principal):
                 self._cookies.require_form_token(request, parameters.one("CSRF"))
                 await self._web.in_state_thread(
                     lambda: self._end(request, principal, bool(parameters.one("EVERYWHERE")))
