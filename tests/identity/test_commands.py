@@ -12,6 +12,7 @@ import pytest
 
 from archive_fixture import build_archive, star_table
 from command_fixture import Run, command_runner
+from idac.client.kept import LogIn, LogIns
 from idac.core.errors import BadParameter
 from idac.identity.credentials import parse_token
 
@@ -22,6 +23,7 @@ WORDS = "correct horse battery"
 @pytest.fixture
 def idac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     (tmp_path / "dac.yaml").write_text(CONFIG)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     return command_runner(monkeypatch, capsys)
 
@@ -69,7 +71,7 @@ def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest
             ["token", "create", "ada", "--name", "x", "--expires", "2001-01-01"],
             2,
             "bad-parameter",
-            "The token w",
+            "--expires is over already. Given: 2001-01-01, which is 2001-01-01 23:59 UTC.",
         ),
         (["token", "revoke", "0" * 22], 5, "not-found", "There is no such token. Given: 0000000000000000000000."),
         (["audit", "export", "-o", "/nowhere/x"], 2, "bad-parameter", "The file can't be written. Given: /nowhere/x:"),
@@ -83,6 +85,36 @@ def test_what_is_refused_is_told_with_a_code(idac: Run, arguments: list[str], co
     plain = idac(*arguments)
     assert (plain.code, plain.out) == (code, "")
     assert plain.err.startswith(f"Error: {text}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("user", "add", "bob", "--expires"),
+        ("user", "expire", "ada", "--on"),
+        ("group", "add", "team", "ada", "--expires"),
+        ("group", "grant", "team", "dp1", "--expires"),
+        ("token", "create", "ada", "--name", "x", "--expires"),
+        ("quota", "set", "ada", "tap=5", "--until"),
+        ("group", "invite", "team", "ada", "--service", "https://dac.example.org", "--place-expires"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_have_ended_already_is_not_given(idac: Run, arguments: tuple[str, ...]) -> None:
+    idac("user", "add", "ada")
+    idac("group", "add", "team")
+    LogIns().keep(LogIn("https://dac.example.org", "idac_x", "ada", ("user:groups",)))
+    before = [idac(kind, "list", "--json").json for kind in ("user", "group", "token", "quota")]
+    past = idac(*arguments, "2020-01-31T12:00Z")
+    assert (past.code, past.out, past.err) == (
+        2,
+        "",
+        f"Error: {arguments[-1]} is over already. Given: 2020-01-31T12:00Z, which is 2020-01-31 12:00 UTC. Allowed: a "
+        "time to come, such as 2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y from now. Nothing was changed. Give "
+        "a later one.\n",
+    )
+    assert idac(*arguments, "0d").code == 2
+    assert [idac(kind, "list", "--json").json for kind in ("user", "group", "token", "quota")] == before
 
 
 def test_a_group_gets_members_and_a_right(idac: Run) -> None:

@@ -90,7 +90,11 @@ def test_limits_are_set_listed_and_taken_back(idac: Run) -> None:
         (["set", "ada", "tap=-1"], 2, "This is no limit that can be set. Given: tap=-1."),
         (["set", "ada", "tap=1GB"], 2, "This is no limit that can be set. Given: tap=1GB."),
         (["set", "ada", "storage=1GB"], 2, "This is no limit that can be set. Given: storage=1GB."),
-        (["set", "ada", "tap=1", "--until", "2001-01-01"], 2, "The limit would have ended already."),
+        (
+            ["set", "ada", "tap=1", "--until", "2001-01-01"],
+            2,
+            "--until is over already. Given: 2001-01-01, which is 2001-01-01 23:59 UTC.",
+        ),
         (["set", "survey", "concurrent=1"], 2, "A group only adds to what everyone's quota limits."),
         (["set", "bob", "tap=1"], 5, "There is no account or group of this name. Given: bob."),
         (["remove", "ada"], 5, "No limit was set for this account or group. Given: ada."),

@@ -40,19 +40,26 @@ def administration(options: Options) -> Iterator[Administration]:
 def parse_moment(text: str | None, what: str, *, past: bool = False) -> datetime | None:
     """``2027-03-31`` (the end of that day), an ISO 8601 time, or a stretch from now such as ``90d``; UTC.
 
-    *past*: days begin something, and stretches go back from now.
+    It is to come, since what is given until it would hold for nobody. *past*: days begin something, and stretches go
+    back from now.
     """
     if text is None:
         return None
+    allowed = f"2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y {'ago' if past else 'from now'}"
     try:
-        return _moment(text.strip(), past)
+        moment = _moment(text.strip(), past)
     except (ValueError, OverflowError):
-        direction = "ago" if past else "from now"
         raise BadParameter(
-            f"{what} is no date.",
-            value=text,
-            allowed=f"2027-03-31, 2027-03-31T12:00Z, or 12h, 90d, 8w, 1y {direction}",
+            f"{what} is no date.", value=text, allowed=allowed, next_step="Write it in one of these ways."
         ) from None
+    if not past and moment <= datetime.now(UTC):
+        raise BadParameter(
+            f"{what} is over already.",
+            value=f"{text}, which is {shown(moment)} UTC",
+            allowed=f"a time to come, such as {allowed}",
+            next_step="Nothing was changed. Give a later one.",
+        )
+    return moment
 
 
 def _moment(text: str, past: bool) -> datetime:
