@@ -90,6 +90,10 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest(administration: Admin
     with pytest.raises(NotFound) as caught:
         administration.freeze("ada-lovelase", "x", actor=ME)
     assert str(caught.value) == "There is no account of this name. Given: ada-lovelase. Did you mean ada-lovelace?"
+    administration.add_account("bob", actor=ME)
+    with pytest.raises(NotFound) as far:
+        administration.freeze("bobolink-observers", "x", actor=ME)
+    assert str(far.value).endswith("Given: bobolink-observers. idac user list shows those there are.")
 
 
 def test_short_passwords_are_refused_before_anything_is_kept(administration: Administration) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from idac.catalogs.manifest import Manifest
-from idac.catalogs.metadata import nearest
 from idac.core.errors import BadParameter, NotFound
+from idac.core.nearest import nearest
 from idac.core.rights import PUBLIC, ReadRule
 
 type Note = Callable[[str, ReadRule | None, ReadRule | None], None]

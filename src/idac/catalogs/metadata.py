@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from rapidfuzz import fuzz, process
-
 from idac.core.errors import BadData
+from idac.core.nearest import nearest
 from idac.tables.model import Column
 
 type Conversion = Literal["none", "radian", "hour"]
@@ -43,13 +42,6 @@ _HOURS = frozenset({"h", "hr", "hour", "hours", "hourangle"})
 _DEGREES = frozenset({"deg", "degree", "degrees", "°"})
 #: Sexagesimal text is told by the format that FITS and VizieR write into the unit.
 _SEXAGESIMAL = frozenset({'"h:m:s"', '"d:m:s"', "h:m:s", "d:m:s", "hms", "dms"})
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like *name*, where one is near enough to be worth saying."""
-    choices = list(known)
-    match = process.extractOne(name.lower(), [c.lower() for c in choices], scorer=fuzz.ratio, score_cutoff=60)
-    return choices[match[2]] if match else None
 
 
 def require_column(columns: Sequence[Column], name: str, purpose: str) -> Column:

@@ -23,13 +23,14 @@ from idac.catalogs.felis import (
 )
 from idac.catalogs.ingest import IngestChoices, Progress
 from idac.catalogs.manifest import Manifest, Version
-from idac.catalogs.metadata import nearest, require_column
+from idac.catalogs.metadata import require_column
 from idac.catalogs.publishing import Published, Publisher, Rows, silent, version_prefix
 from idac.catalogs.register import HatsCatalog, find_hats, open_hats, register_hats
 from idac.catalogs.snapshot import TableEntry
 from idac.catalogs.sources import OpenStore, TableFiles, expand_sources, is_pattern, table_name_of
 from idac.catalogs.staging import note_moves
 from idac.core.errors import BadData, BadParameter, NotFound
+from idac.core.nearest import nearest
 from idac.core.store import Store
 from idac.tables.model import Column, Schema, Table
 from idac.tables.readers.csv_types import TypesOutgrown

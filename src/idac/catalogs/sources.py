@@ -14,8 +14,8 @@ from typing import BinaryIO, Self
 
 import pyarrow as pa
 
-from idac.catalogs.metadata import nearest
 from idac.core.errors import BadData, NotFound
+from idac.core.nearest import nearest
 from idac.core.store import Store
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import Column

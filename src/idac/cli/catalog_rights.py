@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from idac.catalogs.access import AccessChange, parse_rule
 from idac.catalogs.archive import Archive
-from idac.catalogs.metadata import nearest
 from idac.cli.admin import actor, administration
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
+from idac.core.nearest import nearest
 from idac.core.rights import ReadRule
 from idac.identity.administration import require_group_name
 from idac.identity.schema import GROUPS, USER_GROUPS

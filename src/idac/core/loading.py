@@ -13,9 +13,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from rapidfuzz import fuzz, process
 
 from idac.core.errors import BadConfiguration, Position
+from idac.core.nearest import nearest
 from idac.core.secrets import SecretRef, SecretSource
 from idac.core.settings_words import may_be_secret, words_for
 from idac.core.yaml_file import Key, KeyPath, read_yaml
@@ -235,10 +235,10 @@ class _Explainer:
 def _unknown_key(model: type[BaseModel], path: KeyPath, position: Position) -> BadConfiguration:
     section = _section(model, path[:-1])
     names = sorted(section.model_fields) if section is not None else []
-    close = process.extractOne(str(path[-1]), names, scorer=fuzz.ratio, score_cutoff=60)
+    close = nearest(str(path[-1]), names)
     elsewhere = [place for place in _key_names(model) if place.rpartition(".")[2] == path[-1]]
     if close:
-        next_step = f"Did you mean {close[0]}?"
+        next_step = f"Did you mean {close}?"
     elif elsewhere:
         next_step = f"Did you mean {' or '.join(elsewhere)}?"
     else:

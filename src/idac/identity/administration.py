@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rapidfuzz import process
-
 from idac.core.errors import BadParameter, Conflict, NotFound
+from idac.core.nearest import nearest
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.group_names import GroupNames, names_in_use
@@ -360,5 +359,5 @@ def _require_free_number(records: Records, number: int) -> None:
 
 
 def _nearest(name: str, names: Collection[str], command: str) -> str:
-    found = process.extractOne(name, names, score_cutoff=60)
-    return f"Did you mean {found[0]}?" if found else f"{command} shows those there are."
+    found = nearest(name, names)
+    return f"Did you mean {found}?" if found else f"{command} shows those there are."
