@@ -316,3 +316,25 @@ def test_refusals_and_uses_are_written_down_in_passing(
     assert entry.detail == {"why": "You may not read dp1.object.", "times": 7}
     (token,) = administration.tokens("ada")
     assert token.last_used == clock()
+
+
+def test_an_entry_that_cannot_be_written_hides_no_other(
+    store: IdentityStore, administration: Administration, ada: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(store)
+    broken = "\ud800 of mallory"  # half a character, which no database takes
+    ledger.note_refusal("bob", "/first", "192.0.2.1", "You may not.")
+    ledger.note_refusal("mallory", "/x", "192.0.2.2", broken)
+    ledger.note_refusal("bob", "/last", "192.0.2.1", "You may not.")
+    ledger.note_acting("boss", "ada", "192.0.2.3", "GET /x")
+    ledger.note_use(ada.key)
+    ledger.flush()
+    assert [entry.subject for entry in store.iter_audit(actions=["refused"])] == ["/first", "/last"]
+    assert len(list(store.iter_audit(actions=["user impersonated"]))) == 1
+    assert administration.tokens("ada")[0].last_used is not None
+    (told,) = caplog.records
+    assert (told.message, vars(told)["entry"]) == ("an entry could not be written into the audit log", "refused")
+    assert told.exc_info is None
+    assert "mallory" not in repr(vars(told))
+    ledger.flush()
+    assert len(caplog.records) == 1

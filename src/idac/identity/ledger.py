@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from idac.core.errors import StoreUnavailable
-from idac.identity.store import IdentityStore
+from idac.identity.store import IdentityStore, Records
 from idac.identity.token_store import note_use
 
 log = logging.getLogger(__name__)
@@ -17,6 +19,43 @@ _EVERY_S = 1.0
 _MOST = 1000
 
 type Refusal = tuple[str, str, str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A token that was used."""
+
+    token: str
+
+    def write(self, records: Records) -> None:
+        note_use(records, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A refusal, and how often it was given."""
+
+    what: Refusal
+    times: int
+
+    def write(self, records: Records) -> None:
+        actor, subject, address, why = self.what
+        records.note(actor, "refused", subject, address=address, why=why, times=self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class _Acted:
+    """A request in somebody else's name, and how often it was made."""
+
+    what: Refusal
+    times: int
+
+    def write(self, records: Records) -> None:
+        actor, account, address, done = self.what
+        records.note(actor, "user impersonated", account, address=address, request=done, times=self.times)
+
+
+type _Entry = _Use | _Refused | _Acted
 
 
 class Ledger:
@@ -64,26 +103,54 @@ class Ledger:
 
     def flush(self) -> None:
         """Write what has gathered, now. Raises StoreUnavailable where that can't be; it is kept for the next time."""
+        entries = self._gathered()
+        if not entries:
+            return
+        try:
+            with self._store.write() as records:
+                for entry in entries:
+                    entry.write(records)
+        except StoreUnavailable:
+            self._keep(entries)
+            raise
+        except Exception:  # noqa: BLE001  what it was is told of the entry that can't be written by itself either
+            self._write_each(entries)
+
+    def _gathered(self) -> list[_Entry]:
         with self._lock:
             refusals, self._refusals = self._refusals, Counter()
             uses, self._uses = self._uses, set()
             acts, self._acts = self._acts, Counter()
-        if not refusals and not uses and not acts:
-            return
-        try:
-            with self._store.write() as records:
-                for token in sorted(uses):
-                    note_use(records, token)
-                for (actor, subject, address, why), times in refusals.items():
-                    records.note(actor, "refused", subject, address=address, why=why, times=times)
-                for (actor, account, address, done), times in acts.items():
-                    records.note(actor, "user impersonated", account, address=address, request=done, times=times)
-        except StoreUnavailable:
-            with self._lock:
-                self._refusals += refusals
-                self._uses |= uses
-                self._acts += acts
-            raise
+        return [
+            *(_Use(token) for token in sorted(uses)),
+            *(_Refused(what, times) for what, times in refusals.items()),
+            *(_Acted(what, times) for what, times in acts.items()),
+        ]
+
+    def _keep(self, entries: Iterable[_Entry]) -> None:
+        with self._lock:
+            for entry in entries:
+                match entry:
+                    case _Use(token):
+                        self._uses.add(token)
+                    case _Refused(what, times):
+                        self._refusals[what] += times
+                    case _Acted(what, times):
+                        self._acts[what] += times
+
+    def _write_each(self, entries: list[_Entry]) -> None:
+        """Write what can be written: one entry that the database refuses must not hide all those around it."""
+        for position, entry in enumerate(entries):
+            try:
+                with self._store.write() as records:
+                    entry.write(records)
+            except StoreUnavailable:
+                self._keep(entries[position:])
+                raise
+            except Exception as error:  # noqa: BLE001  told, and no reason to lose the rest
+                # Neither the entry nor what the database says of it: whoever was refused chose their words.
+                facts = {"entry": type(entry).__name__.strip("_").lower(), "error": type(error).__name__}
+                log.error("an entry could not be written into the audit log", extra=facts)
 
     def _go_on(self) -> None:
         while not self._stopping.wait(_EVERY_S):
