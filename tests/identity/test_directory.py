@@ -301,6 +301,16 @@ def test_work_is_stopped_when_its_caller_may_have_it_no_longer(
     assert stopped[1].startswith("public: This token was revoked.")
 
 
+@pytest.mark.parametrize(("name", "written"), [("a\0da", "a\\0da"), ("ad\u00e4", "ad\\xe4"), ("\ud83d", "\\ud83d")])
+def test_a_name_that_no_account_can_have_is_a_wrong_guess_like_any_other(
+    store: IdentityStore, sign_in: SignIn, name: str, written: str
+) -> None:
+    with pytest.raises(UnknownCredential, match=r"The name or the password is not right\."):
+        sign_in.by_password(name, WORDS, "192.0.2.1")
+    (entry,) = store.iter_audit(actions=["login refused"])
+    assert entry.subject == entry.actor == written
+
+
 def test_refusals_and_uses_are_written_down_in_passing(
     store: IdentityStore, administration: Administration, ada: Secret, clock: Clock
 ) -> None:

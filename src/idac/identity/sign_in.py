@@ -28,6 +28,7 @@ class SignIn:
 
         The refusal does not tell whether there is such an account, by its words or by its time.
         """
+        name = _askable(name)
         self._throttle.check(address, name)
         with self._store.read() as records:
             account = records.account(name)
@@ -88,3 +89,8 @@ class SignIn:
             sessions = records.end_sessions(account.id)
             notebooks = revoke_kind(records, account.id, "notebook")
             records.note(name, "logout", name, address=address, sessions=sessions, notebooks=notebooks)
+
+
+def _askable(name: str) -> str:
+    """*name* where an account can have it; else one that none has, and that any database can be asked for."""
+    return name.encode("ascii", "backslashreplace").decode("ascii").replace("\0", "\\0")
