@@ -8,12 +8,18 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from command_fixture import Run
+from idac.core.loading import load_settings
+from idac.core.principal import Principal
+from idac.identity.groups import UserGroups
+from idac.wiring.identity import open_administration
+from idac.wiring.settings import DacSettings
+from idac.wiring.state import open_current_state
 from services import http
 from services.idac_process import IDAC
 
@@ -72,6 +78,22 @@ def test_it_prints_its_addresses_answers_there_and_ends_well_when_told_to(folder
         code, err = end(process, signal.SIGTERM)
         assert code == 0, err
         assert "Traceback" not in err
+
+
+def test_a_group_that_counts_for_nobody_is_told_of_at_the_start(folder: Path) -> None:
+    config = folder / "dac.yaml"
+    with config.open("a") as file:
+        file.write("identity: {enabled: true, providers: {}}\n")
+    loaded = load_settings(DacSettings, config)
+    with closing(open_current_state(loaded)) as database:
+        people = open_administration(loaded, database)
+        people.add_account("ada", actor="local:tester", is_admin=True, password="correct horse battery")
+        UserGroups(people).make(Principal("ada", "user"), "dp2-team")
+    config.write_text(config.read_text().replace("providers: {}", "quotas: {bypass: [dp2-team]}"))
+    with running(folder) as (process, _):
+        code, err = end(process, signal.SIGTERM)
+    assert code == 0, err
+    assert "WARNING idac.cli.up: The group dp2-team, which ada owns, counts for nobody: " in err
 
 
 def test_ctrl_c_is_a_good_end_too_and_only_some_parts_may_run(folder: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from command_fixture import Run, command_runner
+from idac.core.loading import load_settings
+from idac.core.principal import Principal
+from idac.identity.groups import UserGroups
+from idac.wiring.build import open_state
+from idac.wiring.identity import open_administration
+from idac.wiring.settings import DacSettings
 
 
 @pytest.fixture
@@ -40,14 +48,60 @@ def test_a_group_is_put_into_somebodys_hands_and_taken_back(idac: Run) -> None:
 
 def test_a_group_that_somebody_owns_is_deleted_for_good(idac: Run) -> None:
     idac("group", "add", "team", "bob")
-    refused = idac("group", "delete", "team", "--json")
-    assert (refused.code, refused.error["code"]) == (5, "not-found")
     idac("group", "owner", "team", "ada")
     assert idac("group", "delete", "team").out == (
         "Deleted the group team. What its members read by it ends within 5 seconds.\n"
     )
     again = idac("group", "add", "team", "bob", "--json")
     assert (again.code, again.error["code"]) == (7, "conflict")
+
+
+def test_a_group_that_nobody_owns_is_deleted_with_its_places_and_rights(idac: Run) -> None:
+    idac("group", "add", "team", "bob")
+    idac("group", "grant", "team", "dp1")
+    idac("group", "owner", "team", "ada")
+    idac("group", "owner", "team", "--none")
+    assert idac("group", "delete", "team", "--json").json == {"group": "team", "deleted": True}
+    assert idac("group", "list", "--json").json == []
+    refused = idac("group", "delete", "team")
+    assert (refused.code, refused.err) == (
+        5,
+        "Error: There is no group of this name. Given: team. idac group list shows those there are.\n",
+    )
+    (line,) = idac("audit", "export", "--action", "group delete").out.splitlines()
+    assert json.loads(line)["detail"] == {"members": 2}
+
+
+def test_who_adds_to_somebodys_group_is_told_whose_it_is(idac: Run) -> None:
+    idac("group", "add", "team")
+    idac("group", "owner", "team", "ada")
+    assert idac("group", "add", "team", "bob").out == (
+        "team: bob. ada owns it and says who is in it. It has 2 members.\n"
+    )
+
+
+def test_a_group_whose_name_dac_yaml_has_come_to_use_is_told_of(idac: Run, tmp_path: Path) -> None:
+    made_by_ada(tmp_path, "dp2-team")
+    assert idac("group", "list").err == ""
+    with (tmp_path / "dac.yaml").open("a") as file:
+        file.write("catalogs: {read: {dp2: [dp2-team]}}\n")
+    words = (
+        "The group dp2-team, which ada owns, counts for nobody: its name has come to mean something here. If it is "
+        "meant: idac group owner dp2-team ada. To have it yourself, with its members: idac group owner dp2-team "
+        "--none. If neither, use another name in dac.yaml, or end it: idac group delete dp2-team."
+    )
+    shown = idac("group", "list")
+    assert (shown.err, "dp2-team" in shown.out) == (f"{words}\n", True)
+    assert idac("group", "list", "--json").json[0]["counts"] is False
+    assert idac("group", "add", "dp2-team", "bob").out == f"dp2-team: bob. {words} It has 2 members.\n"
+    assert idac("group", "owner", "dp2-team", "ada", "--json").json["counts"] is True
+    assert idac("group", "list").err == ""
+
+
+def made_by_ada(folder: Path, name: str) -> None:
+    loaded = load_settings(DacSettings, folder / "dac.yaml")
+    with closing(open_state(loaded)) as database:
+        UserGroups(open_administration(loaded, database)).make(Principal("ada", "user"), name)
 
 
 @pytest.mark.parametrize("arguments", [["team"], ["team", "ada", "--none"]])

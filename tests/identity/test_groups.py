@@ -164,6 +164,8 @@ def test_nobody_takes_a_name_that_means_something(administration: Administration
         "readers": "who may read a table",
         "bob": "an account",
         "team": "an operator's group",
+        "admin": "those who run the centre",
+        "operators": "those who run the centre",
         "gone": "a group that was deleted",
     }
     for name, why in taken.items():
@@ -181,7 +183,10 @@ def test_a_group_whose_name_dac_yaml_comes_to_use_counts_only_once_an_administra
 ) -> None:
     groups.make(who("ada"), "dp2-team")
     join(invitations, "bob", group="dp2-team")
+    assert (administration.unmeant_groups(), groups.view(who("ada"), "dp2-team").unmeant) == ({}, False)
     administration.names = names_in_use(SETTINGS, ["dp2-team"])
+    assert administration.unmeant_groups() == {"dp2-team": "ada"}
+    assert UserGroups(administration).view(who("ada"), "dp2-team").unmeant
     assert now_of(administration, "ada").groups == now_of(administration, "bob").groups == frozenset()
     quotas = Quotas(store, SETTINGS.quotas, 0, administration.names)
     assert quotas.account("bob").groups == frozenset()
@@ -190,6 +195,7 @@ def test_a_group_whose_name_dac_yaml_comes_to_use_counts_only_once_an_administra
     ExternalAccounts(store).link("dan", dan, actor="dan")
     assert now_of(administration, "dan").groups == {"dp2-team"}
     groups.give("dp2-team", "ada", actor=ME)
+    assert administration.unmeant_groups() == {}
     assert now_of(administration, "bob").groups == quotas.account("bob").groups == {"dp2-team"}
     groups.give("dp2-team", None, actor=ME)
     assert now_of(administration, "bob").groups == {"dp2-team"}

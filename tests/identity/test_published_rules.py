@@ -278,7 +278,10 @@ def test_a_group_that_people_made_opens_nothing(idac: Run, tmp_path: Path) -> No
     database.close()
     idac("catalog", "add", "stars.csv", "--name", "demo.stars")
     refused = idac("catalog", "rights", "demo", "--group", "team", "--json")
-    assert refused.error["message"].startswith("There is no such group of administrators' making. Given: team.")
+    assert refused.error["message"] == (
+        "There is no such group of administrators' making. Given: team. Allowed: none yet. mallory owns team and says "
+        "who is in it. Make another for this, or take it over with those who are in it: idac group owner team --none"
+    )
     assert idac("catalog", "rights", "--json").json == []
 
 

@@ -76,3 +76,12 @@ def _moment(text: str, past: bool) -> datetime:
 
 def shown(moment: datetime | None, otherwise: str = "") -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else otherwise
+
+
+def unmeant_words(group: str, owner: str) -> str:
+    """Why a group of somebody's counts for nobody, and what an administrator can say to that."""
+    return (
+        f"The group {group}, which {owner} owns, counts for nobody: its name has come to mean something here. "
+        f"If it is meant: idac group owner {group} {owner}. To have it yourself, with its members: idac group owner "
+        f"{group} --none. If neither, use another name in dac.yaml, or end it: idac group delete {group}."
+    )

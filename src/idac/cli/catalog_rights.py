@@ -18,6 +18,7 @@ from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
 from idac.core.nearest import nearest
 from idac.core.rights import ReadRule
+from idac.identity import group_store
 from idac.identity.administration import require_group_name
 from idac.identity.schema import GROUPS, USER_GROUPS
 from idac.tables.model import Table
@@ -119,13 +120,20 @@ def _require_groups(options: Options, wanted: Collection[str]) -> None:
         made_by_people = sa.select(USER_GROUPS.c.group)
         query = sa.select(GROUPS.c.name).where(GROUPS.c.id.not_in(made_by_people))
         known = from_claims | set(records.connection.execute(query).scalars())
+        owners = group_store.owners(records)
     if unknown := sorted(set(wanted) - known):
-        near = nearest(unknown[0], sorted(known))
+        name, near = unknown[0], nearest(unknown[0], sorted(known))
+        next_step = f"Did you mean {near}?" if near else f"Make it first: idac group add {name}"
+        if name in owners:
+            next_step = (
+                f"{owners[name]} owns {name} and says who is in it. Make another for this, or take it over with those "
+                f"who are in it: idac group owner {name} --none"
+            )
         raise BadParameter(
             "There is no such group of administrators' making.",
             value=", ".join(unknown),
             allowed=", ".join(sorted(known)) or "none yet",
-            next_step=f"Did you mean {near}?" if near else f"Make it first: idac group add {unknown[0]}",
+            next_step=next_step,
         )
 
 

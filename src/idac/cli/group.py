@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
 
-from idac.cli.admin import actor, administration, parse_moment, shown
+from idac.cli.admin import actor, administration, parse_moment, shown, unmeant_words
 from idac.cli.group_remote import invite, join, leave, make, mine
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json, print_table
 from idac.core.errors import BadParameter
-from idac.core.principal import Principal
+from idac.identity.administration import Administration
 from idac.identity.groups import UserGroups
 from idac.identity.model import Group
 
@@ -43,9 +44,9 @@ def add(options: Options, group: str, users: tuple[str, ...], expires: str | Non
     with administration(options) as identity:
         until = parse_moment(expires, "--expires")
         identity.add_members(group, users, actor=actor(), expires=until)
-        found, owned_by = _find(identity.groups(), group), UserGroups(identity).owners().get(group)
+        found = _find(identity, group)
     ends = f" until {shown(until)} UTC" if until and users else ""
-    _print_group(found, f"{group}: {', '.join(users) or 'nobody new'}{ends}.", as_json, owned_by)
+    _print(found, f"{group}: {', '.join(users) or 'nobody new'}{ends}.{_warning(found)}", as_json)
 
 
 @command.command(short_help="Take members out of a group.")
@@ -57,8 +58,8 @@ def remove(options: Options, group: str, users: tuple[str, ...], as_json: bool) 
     """Take USERS out of GROUP; what they read by it they may not read any more, within seconds."""
     with administration(options) as identity:
         identity.remove_members(group, users, actor=actor())
-        found, owned_by = _find(identity.groups(), group), UserGroups(identity).owners().get(group)
-    _print_group(found, f"{', '.join(users)} left {group}.", as_json, owned_by)
+        found = _find(identity, group)
+    _print(found, f"{', '.join(users)} left {group}.", as_json)
 
 
 @command.command("list")
@@ -67,23 +68,26 @@ def remove(options: Options, group: str, users: tuple[str, ...], as_json: bool) 
 def list_groups(options: Options, as_json: bool) -> None:
     """List groups with their members and data rights."""
     with administration(options) as identity:
-        groups, owners = identity.groups(), UserGroups(identity).owners()
+        found = _look(identity)
     if as_json:
-        print_json([group_json(group, owners.get(group.name)) for group in groups])
-    elif not groups:
+        print_json([_json(each) for each in found])
+    elif not found:
         click.echo("There are no groups yet. Make one with: idac group add GROUP USER...")
     else:
         rows = [
             (
-                group.name,
-                group.gid,
-                owners.get(group.name, ""),
-                ", ".join(_until(grant.right, grant.expires) for grant in group.grants),
-                ", ".join(_until(member.account, member.expires) for member in group.members),
+                each.group.name,
+                each.group.gid,
+                each.owner or "",
+                ", ".join(_until(grant.right, grant.expires) for grant in each.group.grants),
+                ", ".join(_until(member.account, member.expires) for member in each.group.members),
             )
-            for group in groups
+            for each in found
         ]
         print_table(("group", "gid", "owner", "data rights", "members"), rows)
+        for each in found:
+            if each.is_unmeant:
+                click.echo(unmeant_words(each.group.name, str(each.owner)), err=True)
 
 
 @command.command(short_help="Give a group a data right, or take it.")
@@ -101,11 +105,10 @@ def grant(options: Options, group: str, right: str, expires: str | None, withdra
             identity.withdraw(group, right, actor=actor())
         else:
             identity.grant(group, right, actor=actor(), expires=until)
-        found, owned_by = _find(identity.groups(), group), UserGroups(identity).owners().get(group)
+        found = _find(identity, group)
     verb = "no longer holds" if withdraw else "holds"
     ends = f" until {shown(until)} UTC" if until and not withdraw else ""
-    warned = f" {owned_by} owns it and says who is in it." if owned_by and not withdraw else ""
-    _print_group(found, f"{group} {verb} {right}{ends}.{warned}", as_json, owned_by)
+    _print(found, f"{group} {verb} {right}{ends}.{'' if withdraw else _warning(found)}", as_json)
 
 
 @command.command(short_help="Say who owns a group, or take it back.")
@@ -123,41 +126,63 @@ def owner(options: Options, group: str, user: str | None, nobody: bool, as_json:
         raise BadParameter("Who is to own the group?", allowed="an account, or --none")
     with administration(options) as identity:
         UserGroups(identity).give(group, user, actor=actor())
-        found = _find(identity.groups(), group)
+        found = _find(identity, group)
     whose = f"in the hands of {user}" if user else "administrators' alone"
-    _print_group(found, f"{group} is {whose}.", as_json, user)
+    _print(found, f"{group} is {whose}.", as_json)
 
 
-@command.command(short_help="Delete a group that somebody owns.")
+@command.command(short_help="Delete a group.")
 @click.argument("group")
 @_JSON
 @click.pass_obj
 def delete(options: Options, group: str, as_json: bool) -> None:
-    """Delete GROUP, which a person made or owns; its name and number are never given again."""
+    """Delete GROUP, whoever made or owns it; its name and number are never given again."""
     with administration(options) as identity:
-        UserGroups(identity).delete(Principal(actor(), "user", is_admin=True), group)
+        identity.delete_group(group, actor=actor())
     if as_json:
         print_json({"group": group, "deleted": True})
     else:
         click.echo(f"Deleted the group {group}. What its members read by it ends within 5 seconds.")
 
 
-def group_json(group: Group, owner: str | None = None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    group: Group
+    owner: str | None
+    #: It counts for nobody, as this centre has come to use the name that its owner gave it.
+    is_unmeant: bool
+
+
+def _look(identity: Administration) -> list[_Found]:
+    owners, unmeant = UserGroups(identity).owners(), identity.unmeant_groups()
+    return [_Found(group, owners.get(group.name), group.name in unmeant) for group in identity.groups()]
+
+
+def _find(identity: Administration, name: str) -> _Found:
+    return next(found for found in _look(identity) if found.group.name == name)
+
+
+def _json(found: _Found) -> dict[str, object]:
     def iso(moment: datetime | None) -> str | None:
         return moment.isoformat(timespec="seconds") if moment is not None else None
 
+    group = found.group
     return {
         "group": group.name,
         "gid": group.gid,
         "description": group.description,
-        "owner": owner,
+        "owner": found.owner,
+        "counts": not found.is_unmeant,
         "members": [{"username": m.account, "source": m.source, "expires": iso(m.expires)} for m in group.members],
         "rights": [{"right": grant.right, "expires": iso(grant.expires)} for grant in group.grants],
     }
 
 
-def _find(groups: list[Group], name: str) -> Group:
-    return next(group for group in groups if group.name == name)
+def _warning(found: _Found) -> str:
+    """What whoever puts members or rights into somebody's group should know."""
+    if found.is_unmeant:
+        return f" {unmeant_words(found.group.name, str(found.owner))}"
+    return f" {found.owner} owns it and says who is in it." if found.owner else ""
 
 
 def _until(what: str, expires: datetime | None) -> str:
@@ -166,8 +191,8 @@ def _until(what: str, expires: datetime | None) -> str:
     return f"{what} ({'ended' if expires <= datetime.now(UTC) else 'until'} {expires:%Y-%m-%d})"
 
 
-def _print_group(group: Group, words: str, as_json: bool, owned_by: str | None = None) -> None:
+def _print(found: _Found, words: str, as_json: bool) -> None:
     if as_json:
-        print_json(group_json(group, owned_by))
+        print_json(_json(found))
     else:
-        click.echo(f"{words} It has {counted(len(group.members), 'member')}.")
+        click.echo(f"{words} It has {counted(len(found.group.members), 'member')}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import uvicorn
 
 from idac import __version__
 from idac.catalogs.archive import Archive
+from idac.cli.admin import unmeant_words
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json
 from idac.core.errors import Conflict
@@ -21,10 +23,12 @@ from idac.core.loading import Loaded
 from idac.core.log import log_to
 from idac.wiring.app import build_centre
 from idac.wiring.build import open_archive
-from idac.wiring.identity import first_log_in
+from idac.wiring.identity import first_log_in, unmeant_groups
 from idac.wiring.processes import serve_in_processes
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
+
+log = logging.getLogger(__name__)
 
 
 @click.command("up")
@@ -138,6 +142,8 @@ def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: 
     snapshot = archive.snapshot()
     tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
     log_in = first_log_in(loaded, url)
+    for group, owner in unmeant_groups(loaded).items():
+        log.warning(unmeant_words(group, owner))
     if as_json:
         print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables} | ({"log_in": log_in} if log_in else {}))
         return

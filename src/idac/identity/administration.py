@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 
 from idac.core.errors import BadParameter, Conflict, NotFound
 from idac.core.nearest import nearest
+from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.group_names import GroupNames, names_in_use
+from idac.identity.memberships import unmeant
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
 from idac.identity.passwords import hash_password
 from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
@@ -170,6 +172,21 @@ class Administration:
     def groups(self) -> list[Group]:
         with self.store.read() as records:
             return records.groups()
+
+    def unmeant_groups(self) -> dict[str, str]:
+        """Owners of groups that count for nobody, as this centre has come to use their names; by the group's name."""
+        with self.store.read() as records:
+            return unmeant(records.connection, self.names)
+
+    def delete_group(self, name: str, *, actor: str) -> None:
+        """Remove a group and all places in it, whoever owns it; its name and number are never given again."""
+        with self.store.write() as records:
+            group_id = _require_group(records, name)
+            found = group_store.find_group(records, name)
+            count = len(group_store.members(records, group_id))
+            group_store.remove_group(records, group_id, name)
+            owner = found.owner if found is not None else None
+            records.note(actor, "group delete", name, owner=owner, members=count)
 
     def add_members(self, group: str, names: Iterable[str], *, actor: str, expires: datetime | None = None) -> None:
         """Make accounts members until *expires*; the group is made where there is none of this name."""

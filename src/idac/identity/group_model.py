@@ -50,6 +50,8 @@ class GroupView:
     members: tuple[Member, ...]
     managers: frozenset[str]
     invitations: tuple[Invitation, ...] = ()
+    #: Whether this centre has come to use its name, so that it counts for nobody until an administrator means it.
+    unmeant: bool = False
 
     @property
     def may_manage(self) -> bool:

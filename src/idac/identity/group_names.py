@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 from idac.identity.settings import IdentitySettings
 
+#: Names by which a group would pass for those who run the centre, whatever dac.yaml says.
+OFFICIAL_NAMES = frozenset(
+    {
+        "admin", "administration", "administrator", "administrators", "admins", "centre", "dac", "everyone", "helpdesk",
+        "idac", "maintainer", "maintainers", "moderator", "moderators", "nobody", "official", "operations", "operator",
+        "operators", "ops", "publisher", "publishers", "security", "service", "services", "staff", "sudo", "superuser",
+        "superusers", "support", "sysadmin", "sysadmins", "system", "user", "users", "wheel",
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class GroupNames:
@@ -26,9 +36,10 @@ NO_NAMES = GroupNames()
 def names_in_use(settings: IdentitySettings, readers: Iterable[str] = ()) -> GroupNames:
     """What the ``identity`` section names, with *readers*, the groups that may read by ``catalogs``.
 
-    Data rights and the providers' own groups are among them: a group of such a name would pass for what it is not.
+    Official names, data rights and the providers' own groups are among them: a group of such a name would pass for what
+    it is not.
     """
-    names = {*readers, *settings.rights, *settings.quotas.groups, *settings.quotas.bypass}
+    names = {*OFFICIAL_NAMES, *readers, *settings.rights, *settings.quotas.groups, *settings.quotas.bypass}
     prefixes = []
     for provider in (*settings.providers.values(), *settings.github.values()):
         names |= {*provider.groups.values(), *provider.groups, *provider.admin_groups, *provider.allow.groups}

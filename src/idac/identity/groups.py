@@ -49,6 +49,7 @@ class UserGroups:
                 tuple(group_store.members(records, group.id)),
                 group_store.managers(records, group.id),
                 tuple(group_store.invitations_to_group(records, group.id)) if role != "member" else (),
+                unmeant=not group.given and self._names.means_something(name),
             )
 
     def owners(self) -> dict[str, str]:

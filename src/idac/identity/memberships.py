@@ -30,6 +30,16 @@ def places(account_id: int, now_ms: int, *more: Any) -> sa.Select[Any]:
     )
 
 
+def unmeant(connection: sa.Connection, names: GroupNames) -> dict[str, str]:
+    """Owners of the groups that count for nobody since their names are in use, by the group's name."""
+    query = sa.select(GROUPS.c.name, _OWNERS.c.name.label("owner")).join(
+        USER_GROUPS, USER_GROUPS.c.group == GROUPS.c.id
+    )
+    query = query.join(_OWNERS, USER_GROUPS.c.owner == _OWNERS.c.id).where(sa.not_(USER_GROUPS.c.given))
+    rows = connection.execute(query.order_by(GROUPS.c.name))
+    return {row.name: row.owner for row in rows if names.means_something(row.name)}
+
+
 def counts(place: sa.Row[Any], names: GroupNames) -> bool:
     """Whether a place is one: claims and administrators give those that are; people only in groups of their own.
 

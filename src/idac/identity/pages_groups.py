@@ -73,6 +73,11 @@ def group_body(view: GroupView, name: str, form: str, *, may_invite: bool, link:
             "<h2>Your new link</h2><p>Send it to those whom you invite. Copy it now: it is kept nowhere and can't be "
             f'shown again.</p><p style="overflow-wrap:anywhere"><code>{html.escape(link)}</code></p>'
         )
+    if view.unmeant:
+        told += (
+            '<p role="alert"><strong>This group counts for nobody now:</strong> its name has come to mean something '
+            "else at this centre. Ask the operator to say that this group is meant, or make one of another name.</p>"
+        )
     group = view.group
     rows = "".join(_member(view, member, name, form) for member in _once(view.members))
     what = f"{html.escape(group.description)} · " if group.description else ""

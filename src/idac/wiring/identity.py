@@ -163,6 +163,17 @@ def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:
     return f"{url}{LOG_IN_PATH}?link={first[1].text}" if first is not None else None
 
 
+def unmeant_groups(loaded: Loaded[DacSettings]) -> dict[str, str]:
+    """Owners of groups that count for nobody, as dac.yaml has come to use their names; by the group's name."""
+    if not loaded.settings.identity.enabled:
+        return {}
+    database = open_state(loaded)
+    try:
+        return open_administration(loaded, database).unmeant_groups()
+    finally:
+        database.close()
+
+
 class OwnersRights:
     """A runner of jobs, each with the rights that its owner has when it runs, and not those of when it was made."""
 
