@@ -71,8 +71,8 @@ class CatalogsSettings(Section):
     list only administrators. A table's own rule replaces its schema's."""
 
     default_read: list[str] = Field(default_factory=list)
-    """Groups that may read whatever ``read`` does not name. Empty, so that a forgotten rule hides data and never shows
-    it; a centre where all is public writes ``[public]``."""
+    """Groups that may read whatever neither ``read`` nor a data right names; ``public`` is everyone. Without this line
+    only administrators may, so that a forgotten rule hides data and never shows it."""
 
     publishers_narrow: bool = False
     """Let what publishers attach with ``idac catalog rights`` only narrow ``default_read``. Without it, their rule
