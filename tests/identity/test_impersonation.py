@@ -45,7 +45,7 @@ def test_the_administrator_is_the_other_but_for_what_changes_anything(
     assert found.acting == "boss"
     seen = found.principal
     assert (seen.name, seen.groups, seen.rights) == ("ada", frozenset({"team"}), frozenset({"dp1"}))
-    assert (seen.is_admin, seen.scopes) == (False, frozenset({"read:tap"}))
+    assert (seen.is_admin, seen.scopes, seen.reads_only) == (False, frozenset({"read:tap"}), True)
 
 
 def test_it_ends_after_some_minutes(administration: Administration, lent: Secret, clock: Clock) -> None:
@@ -86,23 +86,32 @@ def forget(administration: Administration) -> None:
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_it_ends_at_once_for_requests_for_running_work_and_for_jobs(
+def test_it_ends_at_once_for_requests_and_for_running_work(
     administration: Administration, lent: Secret, how: str
 ) -> None:
     end, words = ENDS[how]
     directory = Directory(administration.store)
     principal = known(administration, lent).principal
-    assert directory.current(principal).rights == directory.owner_now(principal).rights == {"dp1"}
+    assert directory.current(principal).rights == {"dp1"}
     end(administration, lent)
     looks: tuple[Callable[[], object], ...] = (
         lambda: known(administration, lent),
         lambda: directory.current(principal),
-        lambda: directory.owner_now(principal),
     )
     for look in looks:
         with pytest.raises((NotAuthenticated, AccessDenied)) as ended:
             look()
         assert str(ended.value).startswith(words)
+    with pytest.raises((NotAuthenticated, AccessDenied)) as refused:
+        known(administration, lent)
+    assert refused.value.holder == ("ada" if how == "nobody knows whose" else "boss")
+
+
+def test_a_job_that_was_made_with_it_is_not_run(administration: Administration, lent: Secret) -> None:
+    principal = known(administration, lent).principal
+    with pytest.raises(AccessDenied) as refused:
+        Directory(administration.store).owner_now(principal)
+    assert str(refused.value) == "A token that is lent to look runs no jobs. Given: ada."
 
 
 @pytest.mark.parametrize(
@@ -208,6 +217,11 @@ DOORS = [
     ("POST", "/auth/api/v1/users/eve/impersonations", {"why": "again"}),
     ("GET", "/auth/api/v1/users/eve/impersonations", None),
     ("POST", "/auth/api/v1/users/eve/freeze", {"why": "x"}),
+    ("GET", "/auth/identities", None),
+    ("HEAD", "/auth/identities", None),
+    ("POST", "/api/tap/async", {"LANG": "ADQL", "QUERY": PUBLIC, "PHASE": "RUN"}),
+    ("POST", f"/api/tap/async/{'0' * 40}/phase", {"PHASE": "RUN"}),
+    ("DELETE", f"/api/tap/async/{'0' * 40}", None),
 ]
 
 
@@ -220,6 +234,39 @@ def test_nothing_of_the_account_can_be_changed(
         client.headers.update(bearer(secret))
         refused = client.request(method, path, **({"json": body} if body else {}))  # type: ignore[arg-type]
     assert refused.status_code == 403, refused.text
+
+
+CHANGES = [
+    ("POST", "", {"ACTION": "DELETE"}),
+    ("POST", "", {"QUERY": RESTRICTED}),
+    ("POST", "/phase", {"PHASE": "RUN"}),
+    ("POST", "/phase", {"PHASE": "ABORT"}),
+    ("POST", "/executionduration", {"EXECUTIONDURATION": "1"}),
+    ("POST", "/destruction", {"DESTRUCTION": "2030-01-01T00:00:00Z"}),
+    ("POST", "/parameters", {"QUERY": RESTRICTED}),
+    ("DELETE", "", None),
+]
+
+
+def test_jobs_of_the_account_can_be_looked_at_and_not_changed(centre: IdentityCentre) -> None:
+    own = bearer(centre.token("eve"))
+    made = http.post(f"{centre.tap}/async", data={"LANG": "ADQL", "QUERY": PUBLIC}, headers=own)
+    job = made.headers["location"]
+    before = http.get(job, headers=own).text
+    secret = borrow(centre).json()["token"]
+    for path in ("", "/phase", "/parameters", "/results", "/owner"):
+        assert http.get(f"{job}{path}", headers=bearer(secret)).status_code == 200
+    for method, path, data in CHANGES:
+        refused = http.request(method, f"{job}{path}", data=data, headers=bearer(secret))  # type: ignore[arg-type]
+        assert (refused.status_code, refused.text) == (
+            403,
+            "AuthorizationFault: This token is lent to look, and changes nothing. "
+            f"Given: {method} {job.removeprefix(centre.url)}{path}. "
+            "Allowed: GET, HEAD, and queries that are answered at once. The account's holder does this.\n",
+        )
+    assert http.get(job, headers=own).text == before
+    assert centre.query(PUBLIC, secret).status_code == 200
+    assert http.delete(job, headers=own).status_code == 303
 
 
 def test_it_opens_no_session_and_no_token_of_a_program(centre: IdentityCentre) -> None:

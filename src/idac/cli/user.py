@@ -178,9 +178,7 @@ def link(options: Options, name: str, as_json: bool) -> None:
 @_JSON
 @click.pass_obj
 def impersonate(options: Options, name: str, reason: str, minutes: int, as_json: bool) -> None:
-    """Print a token that reads data as the account NAME, for some minutes, and can do to its jobs what NAME can.
-
-    Tokens, log-ins, groups and other settings of the account it can't change.
+    """Print a token that reads data and jobs as the account NAME, for some minutes, and changes nothing.
 
     Each use is in the audit log, and the holder sees the token among their own. Administrators can't be named.
     """

@@ -35,6 +35,8 @@ class UserError(Exception):
     dali: ClassVar[str] = "UsageFault"
     #: Exit code of the ``idac`` command (documented in docs/reference/exit-codes.md).
     exit_code: ClassVar[int] = 2
+    #: Whose credential was refused, where that is known: for the audit log, and no part of the text.
+    holder: str | None = None
 
     def __init__(
         self,

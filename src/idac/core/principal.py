@@ -24,6 +24,8 @@ class Principal:
     scopes: frozenset[str] | None = None
     #: What proved the identity, such as ``token:<key>``, so that it can be looked at again while work goes on.
     credential: str | None = None
+    #: Whether this is somebody else, who may look at what the account sees and change nothing.
+    reads_only: bool = False
 
     def may_use(self, scope: Scope) -> bool:
         """True where the credential in use is not limited to other things."""

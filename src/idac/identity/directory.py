@@ -13,7 +13,7 @@ from idac.core.principal import Principal
 from idac.identity.claimed_rights import held_by_claim
 from idac.identity.credentials import Presented, matches
 from idac.identity.group_names import NO_NAMES, GroupNames
-from idac.identity.lent_tokens import is_lent, require_lender
+from idac.identity.lent_tokens import is_lent, lender, require_lender
 from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token
 from idac.identity.schema import GRANTS, GROUPS, SESSIONS
@@ -111,12 +111,19 @@ class Directory:
         if token is not None:
             _require_not_revoked(token)
             if is_lent(token):
-                require_lender(records, token, account)
+                raise AccessDenied("A token that is lent to look runs no jobs.", value=owner.name)
         credential = f"job:{key}" if token is not None else None
         now = self._known(records, account, credential, token.scopes if token is not None else None).principal
         return now if owner.is_admin else _without_administration(now)
 
     def _with_token(self, records: Records, token: Token) -> Known:
+        try:
+            return self._with_good_token(records, token)
+        except (AccessDenied, NotAuthenticated) as error:
+            error.holder = lender(records, token) or token.account
+            raise
+
+    def _with_good_token(self, records: Records, token: Token) -> Known:
         _require_not_revoked(token)
         if token.state(records.now) == "expired":
             raise NotAuthenticated("This token has expired.", value=_when(token.expires), next_step=_AGAIN)
@@ -128,7 +135,9 @@ class Directory:
         known = self._known(
             records, account, f"token:{token.key}", token.scopes, until=until, token=_to_note(records, token)
         )
-        return replace(known, acting=lent.actor) if lent is not None else known
+        if lent is None:
+            return known
+        return replace(known, principal=replace(known.principal, reads_only=True), acting=lent.actor)
 
     def _with_session(self, records: Records, row: sa.Row[Any]) -> Known:
         if row.expires <= records.ms:
@@ -167,11 +176,13 @@ def require_active(account: Account, now: datetime) -> None:
     """Raise AccessDenied for an account that is frozen or has expired."""
     state = account.state(now)
     if state != "active":
-        raise AccessDenied(
+        refused = AccessDenied(
             "This account is frozen." if state == "frozen" else "This account has expired.",
             value=account.name,
             next_step="Ask the operator of this centre.",
         )
+        refused.holder = account.name
+        raise refused
 
 
 def _require_not_revoked(token: Token) -> None:

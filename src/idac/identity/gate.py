@@ -40,7 +40,8 @@ def make_gate(identifier: Identifier, ledger: Ledger, urls: PublicUrl, meter: Me
 
     def note(request: Request, error: UserError) -> None:
         principal = getattr(request.state, "principal", ANONYMOUS)
-        actor = getattr(request.state, "acting", principal.name)
-        ledger.note_refusal(actor, request.url.path, address_of(request), error.what)
+        # Whoever was not let in is nobody yet, though their credential may have told who they are.
+        name = principal.name if principal.kind != "anonymous" else error.holder or principal.name
+        ledger.note_refusal(getattr(request.state, "acting", name), request.url.path, address_of(request), error.what)
 
     return Gate(identifier, Challenges(urls), note, LOG_IN_PATH, meter)

@@ -30,6 +30,14 @@ def is_lent(token: Token) -> bool:
     return kind == LENT
 
 
+def lender(records: Records, token: Token) -> str | None:
+    """Who has the token, where it was lent to somebody."""
+    if not is_lent(token):
+        return None
+    query = sa.select(LENT_TOKENS.c.actor).where(LENT_TOKENS.c.key == token.key)
+    return records.connection.execute(query).scalar_one_or_none()
+
+
 def require_lender(records: Records, token: Token, account: Account) -> Lent:
     """Who acts with the token of *account*. Raises where that person is no administrator any more, or the holder is."""
     row = records.connection.execute(sa.select(LENT_TOKENS).where(LENT_TOKENS.c.key == token.key)).first()

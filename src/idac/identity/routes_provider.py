@@ -136,6 +136,7 @@ class ProviderRoutes:
     async def show(self, request: Request) -> Response:
         """Identities that lead to the caller's account, and buttons for further ones."""
         principal = principal_of(request)
+        _session_of(principal)
         titles = {provider.issuer: provider.title for provider in self._providers.values()}
 
         def held() -> list[tuple[str, str, str]]:

@@ -65,7 +65,8 @@ class TapRoutes:
 
     def routes(self) -> list[PolicyRoute]:
         """Every address of the service; who may read what is decided by table, when the query is checked."""
-        answer = Policy("open", "votable", max_body_bytes=self._web.max_body_bytes, scope="read:tap", service="tap")
+        large = self._web.max_body_bytes
+        answer = Policy("open", "votable", max_body_bytes=large, scope="read:tap", service="tap", reads=True)
         page = Policy("open", "text")
         capabilities = Policy("open", "text", advertises=True)
         path = self._path

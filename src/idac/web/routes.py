@@ -36,6 +36,8 @@ DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_S = 10.0
 #: Seconds after which a caller who is still being answered is identified again.
 RECHECK_S = 5.0
+#: Methods that change nothing (RFC 9110 section 9.2.1).
+_READING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Policy:
     *cross_origin*: browsers on other origins may read the answers, without credentials. *scope*: what a token must be
     for. *advertises*: answers to nameless callers say how to log in, as AuthVO has capabilities do. *lenient*: a
     credential that is not good counts as none, so that one can log in again. *service*: requests are counted against
-    the caller's quota for it.
+    the caller's quota for it. *reads*: no method of it changes anything, so that those may use it who may only look.
     """
 
     access: Access
@@ -58,6 +60,7 @@ class Policy:
     advertises: bool = False
     lenient: bool = False
     service: Service | None = None
+    reads: bool = False
 
 
 class PolicyRoute(Route):
@@ -219,6 +222,15 @@ class Guard:
                 value=f"scopes {', '.join(sorted(principal.scopes or ()))}",
                 allowed=f"tokens with the scope {self.policy.scope}",
                 next_step="Make a token with this scope at /auth/tokens.",
+            )
+        # Where one logs in, the credential that came along means nothing.
+        harmless = self.policy.reads or self.policy.lenient or request.method in _READING
+        if principal.reads_only and not harmless:
+            raise AccessDenied(
+                "This token is lent to look, and changes nothing.",
+                value=f"{request.method} {request.url.path}",
+                allowed="GET, HEAD, and queries that are answered at once",
+                next_step="The account's holder does this.",
             )
         return principal
 
