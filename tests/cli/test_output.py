@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from command_fixture import Run, command_runner
 from idac.cli import main as command
 from idac.cli import output
 from idac.core.errors import BadConfiguration, NotFound, Position
+from services.idac_process import IDAC
 
 
 @pytest.fixture
@@ -232,3 +234,11 @@ def test_a_bar_of_progress_has_rows_and_rate(terminal: Callable[[int], Callable[
     text = shown()
     assert "adding: reading [x]" in text
     assert "1,000 of 4,000 rows" in text
+
+
+def test_what_libraries_warn_of_is_shown_to_nobody(tmp_path: Path) -> None:
+    (tmp_path / "dac.yaml").write_text("")
+    # astropy warns of a folder of settings that is not there.
+    surroundings = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "nosuch")}
+    done = subprocess.run([IDAC, "catalog", "list"], cwd=tmp_path, env=surroundings, capture_output=True, check=True)
+    assert done.stderr == b""

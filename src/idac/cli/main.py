@@ -111,6 +111,8 @@ def group(ctx: click.Context, config: Path, environment: str | None, debug: bool
 def main() -> None:
     """Run the command line; ends the process with the exit code that docs/reference/exit-codes.md lists."""
     logging.getLogger("idac").addHandler(logging.NullHandler())
+    # What libraries warn of is for those who write programs: services have it in their log, and others don't see it.
+    logging.captureWarnings(True)
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     interrupted = _note_interrupts()
     try:
