@@ -36,11 +36,12 @@ def test_every_key_that_is_written_has_a_comment_above_it() -> None:
 
 
 def test_what_is_said_of_reading_is_so_of_the_line_below_it() -> None:
-    assert template().endswith(
-        "  # Groups that may read whatever neither 'read' nor a data right names; 'public' is everyone. Without this line\n"
-        "  # only administrators may, so that a forgotten rule hides data and never shows it.\n"
-        "  default_read: [public]\n"
-    )
+    assert template().splitlines()[-3:] == [
+        "  # Groups that may read whatever neither 'read' nor a data right names; 'public' is everyone. Without this "
+        "line",
+        "  # only administrators may, so that a forgotten rule hides data and never shows it.",
+        "  default_read: [public]",
+    ]
 
 
 def test_here_is_the_default_and_the_next_step_says_so(idac: Run, tmp_path: Path) -> None:

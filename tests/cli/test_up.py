@@ -20,6 +20,7 @@ from idac.identity.groups import UserGroups
 from idac.wiring.identity import open_administration
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
+from identity_centre import WORDS
 from services import http
 from services.idac_process import IDAC
 
@@ -87,7 +88,7 @@ def test_a_group_that_counts_for_nobody_is_told_of_at_the_start(folder: Path) ->
     loaded = load_settings(DacSettings, config)
     with closing(open_current_state(loaded)) as database:
         people = open_administration(loaded, database)
-        people.add_account("ada", actor="local:tester", is_admin=True, password="correct horse battery")
+        people.add_account("ada", actor="local:tester", is_admin=True, password=WORDS)
         UserGroups(people).make(Principal("ada", "user"), "dp2-team")
     config.write_text(config.read_text().replace("providers: {}", "quotas: {bypass: [dp2-team]}"))
     with running(folder) as (process, _):
