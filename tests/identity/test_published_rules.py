@@ -23,6 +23,7 @@ from idac.core.errors import AccessDenied, NotFound, StoreUnavailable, UserError
 from idac.core.principal import ANONYMOUS, LOCAL_ADMIN, Principal
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
 from idac.identity.directory import Directory
+from idac.identity.groups import UserGroups
 from idac.identity.schema import USER_GROUPS
 from idac.identity.store import IdentityStore
 from idac.identity.watch import CallerWatch
@@ -30,7 +31,7 @@ from idac.query.adql.compiler import QueryCompiler
 from idac.query.service import QueryRequest, QueryService
 from idac.query.settings import QuerySettings
 from idac.tables.formats import FORMATS
-from identity_centre import IdentityCentre, identity_centre
+from identity_centre import ME, IdentityCentre, identity_centre
 from services.scripted_engine import Script, ScriptedEngine
 
 HOLDER = Principal("eve", "user", rights=frozenset({"dp1"}))
@@ -285,6 +286,22 @@ def test_a_group_that_people_made_opens_nothing(idac: Run, tmp_path: Path) -> No
     assert idac("catalog", "rights", "--json").json == []
 
 
+def test_a_group_that_people_made_opens_nothing_where_claims_lead_to_it_too(idac: Run, tmp_path: Path) -> None:
+    provider = "{issuer: 'https://sso.example.org', client_id: idac, groups: {x: team, y: claimed}}"
+    (tmp_path / "dac.yaml").write_text(f"{CONFIG}  providers: {{sso: {provider}}}\n")
+    idac("user", "add", "mallory")
+    idac("group", "add", "team", "mallory")
+    idac("group", "owner", "team", "mallory")
+    idac("catalog", "add", "stars.csv", "--name", "demo.stars")
+    refused = idac("catalog", "rights", "demo", "--group", "team", "--json")
+    assert refused.error["message"].startswith(
+        "There is no such group of administrators' making. Given: team. Allowed: claimed. mallory owns team"
+    )
+    assert idac("catalog", "rights", "demo", "--group", "claimed").code == 0
+    assert idac("group", "owner", "team", "--none").code == 0
+    assert idac("catalog", "rights", "demo", "--group", "team").code == 0
+
+
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityCentre]:
     with identity_centre(tmp_path_factory.mktemp("centre")) as running:
@@ -312,3 +329,15 @@ def test_a_running_centre_heeds_what_the_command_says_at_once(
     assert rows(centre.query(secret=centre.token("joe"))) == -403
     assert idac("catalog", "rights", "demo.stars", "--reset").code == 0
     assert rows(centre.query(public)) == 1
+
+
+def test_a_group_that_people_made_opens_no_table_that_names_it(centre: IdentityCentre) -> None:
+    UserGroups(centre.administration).make(Principal("joe", "user"), "shear")
+    token, public = centre.token("joe"), "SELECT TOP 1 id FROM demo.stars"
+    # As where dac.yaml led claims to the name when the publisher attached it, and no longer does.
+    archive = open_archive(centre.folder)
+    attach(archive, "demo.stars", ReadRule.of(["shear"]))
+    assert centre.query(public, token).status_code == 403
+    UserGroups(centre.administration).give("shear", "joe", actor=ME)
+    assert centre.query(public, token).status_code == 200
+    attach(archive, "demo.stars", None)

@@ -84,6 +84,11 @@ def parse_rule(
     return ReadRule.of(groups, rights) if any(chosen) else None
 
 
+def named_groups(rules: Mapping[str, ReadRule]) -> frozenset[str]:
+    """Groups whose members *rules* let read something."""
+    return frozenset(group for rule in rules.values() for group in rule.groups)
+
+
 def without_open(rules: Mapping[str, ReadRule], *gone: str) -> Mapping[str, ReadRule]:
     """*rules* without those that let everyone read what is *gone*: another table of the name may not be for everyone.
 

@@ -8,7 +8,6 @@ from functools import reduce
 from typing import Any
 
 import click
-import sqlalchemy as sa
 
 from idac.catalogs.access import AccessChange, parse_rule
 from idac.catalogs.archive import Archive
@@ -20,7 +19,6 @@ from idac.core.nearest import nearest
 from idac.core.rights import ReadRule
 from idac.identity import group_store
 from idac.identity.administration import require_group_name
-from idac.identity.schema import GROUPS, USER_GROUPS
 from idac.tables.model import Table
 from idac.wiring.build import open_archive
 
@@ -110,17 +108,16 @@ def _rule(options: Options, given: Mapping[str, Any]) -> ReadRule | None:
 def _require_groups(options: Options, wanted: Collection[str]) -> None:
     """Refuse groups whose members administrators don't choose: whoever makes a group of the name would open the table.
 
-    A group that there is keeps its name for ever, and those that dac.yaml leads claims to are nobody else's to make.
+    A group that there is keeps its name for ever, and those that dac.yaml leads claims to are nobody else's to make;
+    but somebody may have made one before dac.yaml did.
     """
     settings = options.load().settings.identity
     from_claims = {
         name for each in (*settings.providers.values(), *settings.github.values()) for name in each.groups.values()
     }
     with administration(options) as identity, identity.store.read() as records:
-        made_by_people = sa.select(USER_GROUPS.c.group)
-        query = sa.select(GROUPS.c.name).where(GROUPS.c.id.not_in(made_by_people))
-        known = from_claims | set(records.connection.execute(query).scalars())
         owners = group_store.owners(records)
+        known = (from_claims | {group.name for group in records.groups()}) - owners.keys()
     if unknown := sorted(set(wanted) - known):
         name, near = unknown[0], nearest(unknown[0], sorted(known))
         next_step = f"Did you mean {near}?" if near else f"Make it first: idac group add {name}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from idac.core.errors import UserError
 from idac.identity.settings import IdentitySettings
 
 #: Names by which a group would pass for those who run the centre, whatever dac.yaml says.
@@ -20,21 +21,35 @@ OFFICIAL_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class GroupNames:
-    """Names that dac.yaml uses, and beginnings of those that claims can make."""
+    """Names that dac.yaml uses, and beginnings of those that claims can make.
+
+    *published* asks which groups publishers let read something: they may be of another mind with each moment.
+    """
 
     names: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
+    published: Callable[[], Collection[str]] = frozenset
 
     def means_something(self, name: str) -> bool:
-        """True where membership of a group of this name opens, limits or raises something here, or may by a claim."""
-        return name in self.names or (bool(self.prefixes) and name.startswith(self.prefixes))
+        """True where membership of a group of this name opens, limits or raises something here, or may by a claim.
+
+        And where nobody can say: what is closed must not open because the archive is away.
+        """
+        if name in self.names or (bool(self.prefixes) and name.startswith(self.prefixes)):
+            return True
+        try:
+            return name in self.published()
+        except UserError:
+            return True
 
 
 NO_NAMES = GroupNames()
 
 
-def names_in_use(settings: IdentitySettings, readers: Iterable[str] = ()) -> GroupNames:
-    """What the ``identity`` section names, with *readers*, the groups that may read by ``catalogs``.
+def names_in_use(
+    settings: IdentitySettings, readers: Iterable[str] = (), published: Callable[[], Collection[str]] = frozenset
+) -> GroupNames:
+    """What the ``identity`` section names, with *readers*, the groups that may read by ``catalogs``, and *published*.
 
     Official names, data rights and the providers' own groups are among them: a group of such a name would pass for what
     it is not.
@@ -45,4 +60,4 @@ def names_in_use(settings: IdentitySettings, readers: Iterable[str] = ()) -> Gro
         names |= {*provider.groups.values(), *provider.groups, *provider.admin_groups, *provider.allow.groups}
         if provider.group_prefix is not None:
             prefixes.append(provider.group_prefix)
-    return GroupNames(frozenset(names), tuple(prefixes))
+    return GroupNames(frozenset(names), tuple(prefixes), published)

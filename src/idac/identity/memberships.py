@@ -44,8 +44,8 @@ def counts(place: sa.Row[Any], names: GroupNames) -> bool:
     """Whether a place is one: claims and administrators give those that are; people only in groups of their own.
 
     A group of people counts for nobody while its owner's account is frozen, who may have been somebody else; nor where
-    dac.yaml has come to use its name since, as whoever made it may have waited for that, until an administrator says
-    that this very group is meant.
+    dac.yaml or a publisher has come to use its name since, as whoever made it may have waited for that, until an
+    administrator says that this very group is meant.
     """
     if place.given is None or place.source:
         return True

@@ -38,6 +38,7 @@ from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
 from idac.wiring.build import open_archive, open_engine, open_results
 from idac.wiring.identity import JOBS_PATH, Identity, OwnersRights, open_identity
+from idac.wiring.published_groups import PublishedGroups
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
 
@@ -96,7 +97,7 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     web = WebContext(settings.server, scratch / "requests")
     store = JobStore(database)
     identity = open_identity(
-        settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use, _named_groups(archive)
+        settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use, PublishedGroups(archive)
     )
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
@@ -122,11 +123,6 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
         lifespan=_lifespan(kept, jobs.workers, identity, owned),
     )
     return Centre(app, archive, queries, identity)
-
-
-def _named_groups(archive: Archive) -> Callable[[], Collection[str]]:
-    """Asks which groups publishers let read something, as of now."""
-    return lambda: {group for rule in archive.snapshot(fresh=True).rules.values() for group in rule.groups}
 
 
 def _quota_of(identity: Identity | None) -> Callable[[Principal], Quota]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cache
 
 import anyio
 
+from idac.catalogs.access import named_groups
 from idac.core.database import Database
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.loading import Loaded
@@ -45,7 +47,8 @@ from idac.jobs.model import Job
 from idac.jobs.workers import Produced, RunContext, Runner
 from idac.web.context import WebContext
 from idac.web.routes import Gate, PolicyRoute
-from idac.wiring.build import open_state
+from idac.wiring.build import open_archive, open_state
+from idac.wiring.published_groups import PublishedGroups
 from idac.wiring.quotas import QuotaDesk, make_quota_desk
 from idac.wiring.settings import DacSettings
 
@@ -82,18 +85,14 @@ def open_identity(
     web: WebContext,
     secrets: SecretSource,
     use_of: Callable[[str], JobUse],
-    named: Callable[[], Collection[str]],
+    published: PublishedGroups,
 ) -> Identity | None:
-    """Identity, where dac.yaml turns it on.
-
-    *use_of* tells what the jobs take that are counted for somebody, *named* the groups that publishers let read
-    something now.
-    """
+    """Identity, where dac.yaml turns it on. *use_of* tells what the jobs take that are counted for somebody."""
     chosen = settings.identity
     if not chosen.enabled:
         return None
     store = IdentityStore(database, first_id=chosen.first_id)
-    administration = Administration(store, chosen, group_names(settings))
+    administration = Administration(store, chosen, group_names(settings, published.lately))
     directory, ledger, throttle = Directory(store, administration.names), Ledger(store), Throttle(store, chosen)
     sign_in = SignIn(store, chosen, throttle)
     cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
@@ -106,7 +105,7 @@ def open_identity(
     desk = make_quota_desk(administration, chosen.check_s, use_of)
     limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
     api = ApiRoutes(SelfService(administration), administration, cookies, web, desk.quotas)
-    groups = UserGroups(administration, named)
+    groups = UserGroups(administration, published.now)
     invitations = Invitations(groups, throttle)
     people = GroupRoutes(groups, invitations, cookies, web, chosen.group_service)
     lending = ImpersonationRoutes(administration, cookies, web)
@@ -141,14 +140,19 @@ def open_administration(loaded: Loaded[DacSettings], database: Database) -> Admi
     """Accounts, groups and tokens, for the command line: whether or not identity is turned on yet."""
     settings = loaded.settings.identity
     store = IdentityStore(database, first_id=settings.first_id)
-    return Administration(store, settings, group_names(loaded.settings))
+
+    @cache  # opened where it is asked for, as few commands need the archive
+    def published() -> Collection[str]:
+        return named_groups(open_archive(loaded, database).manifest().rules)
+
+    return Administration(store, settings, group_names(loaded.settings, published))
 
 
-def group_names(settings: DacSettings) -> GroupNames:
-    """Names that dac.yaml gives a meaning to, which no group of people can have."""
+def group_names(settings: DacSettings, published: Callable[[], Collection[str]]) -> GroupNames:
+    """Names that dac.yaml or a publisher gives a meaning to, which no group of people can have."""
     catalogs = settings.catalogs
     readers = {name for groups in (*catalogs.read.values(), catalogs.default_read) for name in groups}
-    return names_in_use(settings.identity, readers)
+    return names_in_use(settings.identity, readers, published)
 
 
 def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:
