@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from command_fixture import Run, command_runner
 from idac.client.kept import LogIn, LogIns
+from idac.tables.formats import FORMATS
 from identity_centre import RESTRICTED, IdentityCentre, identity_centre
 from services import http
 from services.http_server import serving
@@ -87,12 +88,70 @@ def test_a_result_is_written_whole(centre: IdentityCentre, ada: Run, tmp_path: P
             "file": str(file),
             "bytes": file.stat().st_size,
             "format": {"fits": "fits", "vot": "votable"}[ending],
+            "cut": True,
         }
         assert len(Table.read(file)) == 7
     piped = ada("query", TEN, "--service", centre.url, "--format", "csv", *options)
     assert len(piped.out.split()) == 11
     jobs = http.get(f"{centre.tap}/async", headers={"authorization": f"Bearer {centre.token('ada').text}"})
     assert "jobref" not in jobs.text
+
+
+CUT = "The result was cut at the row limit: ask for more with --max-rows.\n"
+PERHAPS = (
+    "The result has as many rows as the limit lets through, and its format can't say whether there are more: ask for "
+    "more with --max-rows, or for another format.\n"
+)
+
+
+@pytest.mark.parametrize("options", [(), ("--job",)], ids=["sync", "job"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_whoever_gets_a_result_that_was_cut_is_told(
+    centre: IdentityCentre, ada: Run, name: str, options: tuple[str, ...]
+) -> None:
+    asked = ("query", TEN, "--service", centre.url, "--format", name, "-o", "out", *options)
+    words = PERHAPS if name in ("csv", "tsv") else CUT
+    assert ada(*asked, "--max-rows", "9").err.endswith(f" bytes, {FORMATS[name].description}\n{words}")
+    whole = ada(*asked, "--max-rows", "11")
+    assert whole.err.endswith(f" bytes, {FORMATS[name].description}\n")
+    assert [ada(*asked, "--json", "--max-rows", rows).json["cut"] for rows in ("9", "11")] == [
+        None if words == PERHAPS else True,
+        False,
+    ]
+
+
+def test_the_limits_that_a_service_declares_count_where_text_can_not_say_that_it_was_cut(idac: Run) -> None:
+    declared = (
+        "<capabilities><capability><outputLimit><default unit='row'>2</default><hard unit='row'>3</hard></outputLimit>"
+        "<outputLimit><hard unit='byte'>1</hard></outputLimit></capability></capabilities>"
+    )
+    rows = b'name,id\r\n"two\nlines and a "" mark",1\r\n'
+
+    async def capabilities(_request: Request) -> Response:
+        return Response(declared, media_type="text/xml")
+
+    async def answer(request: Request) -> Response:
+        sent = await request.form()
+        return Response(rows + b"x,2\r\n" * int(str(sent["QUERY"])), media_type="text/csv")
+
+    routes = [
+        Route("/a/sync", answer, methods=["POST"]),
+        Route("/a/capabilities", capabilities),
+        Route("/b/sync", answer, methods=["POST"]),
+    ]
+    with serving(Starlette(routes=routes)) as url:
+
+        def told(query: str, service: str, *options: str) -> str:
+            done = idac("query", query, "--service", f"{url}/{service}", "--format", "csv", *options)
+            assert done.code == 0, done.err
+            return done.err.removeprefix(f"Asking {url}/{service}\n")
+
+        assert told("0", "a") == ""
+        assert told("1", "a") == PERHAPS
+        assert told("1", "a", "--max-rows", "100") == ""
+        assert told("2", "a", "--max-rows", "100") == PERHAPS
+        assert told("1", "b") == ""
+        assert told("1", "b", "--max-rows", "2") == PERHAPS
 
 
 def test_what_is_wrong_with_the_query_is_said_as_it_is_at_home(centre: IdentityCentre, ada: Run) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from idac.cli.output import counted, print_json
 from idac.cli.results import open_whole, print_rows, write_chunks
 from idac.client.addresses import parse_address
+from idac.client.cut import CutWatch
 from idac.client.kept import LogIns
 from idac.client.tap import RemoteTap
 from idac.tables.formats import Format
@@ -22,6 +23,11 @@ from idac.tables.readers.inputs import Input
 from idac.tables.readers.source import NO_LIMITS
 from idac.tables.readers.votable import open_votable
 
+_CUT = "The result was cut at the row limit: ask for more with --max-rows."
+_NO_MARK = (
+    "The result has as many rows as the limit lets through, and its format can't say whether there are more: ask for "
+    "more with --max-rows, or for another format."
+)
 #: Bytes of a result for the terminal that are held in memory.
 _IN_MEMORY = 8 * 2**20
 
@@ -55,16 +61,30 @@ def ask(service: str, asked: Asked, output: Path | None, *, as_json: bool, as_ta
         _show(tap, asked)
         return
     form = {"FORMAT": asked.format.name, **({} if asked.max_rows is None else {"MAXREC": str(asked.max_rows)})}
+    watch = CutWatch(asked.format.name)
     with tap.run(asked.adql, form, as_job=asked.as_job) as chunks:
         if output is None:
-            write_chunks(chunks, sys.stdout.buffer)
-            return
-        with open_whole(output) as file:
-            size = write_chunks(chunks, file)
+            size = write_chunks(watch.pass_on(chunks), sys.stdout.buffer)
+        else:
+            with open_whole(output) as file:
+                size = write_chunks(watch.pass_on(chunks), file)
+    is_cut = _is_cut(watch, tap, asked.max_rows)
     if as_json:
-        print_json({"file": str(output), "bytes": size, "format": asked.format.name})
-    else:
+        if output is not None:
+            print_json({"file": str(output), "bytes": size, "format": asked.format.name, "cut": is_cut})
+        return
+    if output is not None:
         click.echo(f"{output}: {counted(size, 'byte')}, {asked.format.description}", err=True)
+    if is_cut is not False:
+        click.echo(_CUT if is_cut else _NO_MARK, err=True)
+
+
+def _is_cut(watch: CutWatch, tap: RemoteTap, max_rows: int | None) -> bool | None:
+    """Whether a limit cut the result; None where it has as many rows as the limit, and no way to say more."""
+    if not watch.is_text:
+        return watch.is_marked
+    limit = tap.row_limit(max_rows)
+    return None if limit is not None and watch.rows >= limit else False
 
 
 def _show(tap: RemoteTap, asked: Asked) -> None:

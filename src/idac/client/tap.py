@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
-from defusedxml import ElementTree  # type: ignore[import-untyped]
+from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
 
 from idac.client.addresses import Address, origin_of
 from idac.client.device_login import CentreUnavailable, unavailable
@@ -61,6 +61,22 @@ class RemoteTap:
             raise self._too_long() from None
         except httpx.HTTPError as error:
             raise unavailable(self.address.origin, error) from None
+
+    def row_limit(self, max_rows: int | None) -> int | None:
+        """Rows at which the service cuts a result for which so many were asked, as it declares itself; None: unknown.
+
+        TAPRegExt 1.0 section 2.4: the default holds where nothing is asked for, and the hard limit in any case.
+        """
+        limits: dict[str, int] = {}
+        headers = {} if self.log_in is None else {"authorization": f"Bearer {self.log_in.token}"}
+        with suppress(httpx.HTTPError, ElementTree.ParseError, DefusedXmlException, ValueError):
+            answer = httpx.get(f"{self.address.tap}/capabilities", headers=headers, timeout=_CONNECT_S)
+            for limit in ElementTree.fromstring(answer.content).iter("outputLimit"):
+                for each in limit:
+                    if each.get("unit") == "row":
+                        limits[each.tag] = int(each.text or "")
+        asked = max_rows if max_rows is not None else limits.get("default")
+        return min((each for each in (asked, limits.get("hard")) if each is not None), default=None)
 
     @contextmanager
     def _job(self, http: httpx.Client, sent: Mapping[str, str], ends: float) -> Iterator[str]:
