@@ -38,7 +38,7 @@ _FILE_BYTES = 1 << 30
 _CHUNK_BYTES = 64 << 20
 _BATCH_BYTES = 32 << 20
 #: Rows of the id index in a row group and in a file.
-_INDEX_GROUP_ROWS = 65_536
+_INDEX_GROUP_ROWS = 32_768
 _INDEX_FILE_ROWS = 20_000_000
 #: Values a column chunk may repeat before a dictionary no longer pays, as a share of its rows.
 _DICTIONARY_SHARE = 0.25

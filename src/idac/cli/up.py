@@ -24,7 +24,7 @@ from idac.core.log import log_to
 from idac.wiring.app import build_centre
 from idac.wiring.build import open_archive
 from idac.wiring.identity import first_log_in, unmeant_groups
-from idac.wiring.processes import serve_in_processes
+from idac.wiring.processes import keep_for_good, serve_in_processes
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
 
@@ -64,6 +64,7 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
         serve_in_processes(loaded, listener, how, lambda: _announce(archive, loaded, url, as_json))
         return
     centre = build_centre(loaded)
+    keep_for_good()
     config = uvicorn.Config(centre.app, **how)  # type: ignore[arg-type]
     service = _Server(config, lambda: _announce(centre.archive, loaded, url, as_json))
     service.run(sockets=[listener])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -64,8 +65,9 @@ def arrow_type(kind: DataType) -> pa.DataType:
     return pa.list_(scalar) if length is None else pa.list_(scalar, length)
 
 
+@lru_cache(maxsize=16_384)
 def arrow_field(column: Column) -> pa.Field:
-    """A nullable field of the column's type that carries its metadata."""
+    """A nullable field of the column's type that carries its metadata; kept, since each query asks for those it has."""
     kind = column.type
     values = {
         "datatype": kind.datatype,

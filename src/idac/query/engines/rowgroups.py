@@ -82,9 +82,10 @@ class RowGroupReader:
         """True for files of which planning may read a little: on this machine, or in a store that is known here."""
         return self.can_read(files) or (bool(files) and any(files[0].startswith(place) for place in self._stores))
 
-    def _open(self, path: str) -> str | BinaryIO:
+    def _open(self, path: str) -> BinaryIO | pa.MemoryMappedFile:
+        # A file, and not its path: for Arrow to find out what kind of place a path names costs more than to open it.
         place = next((place for place in self._stores if path.startswith(place)), None)
-        return path if place is None else self._stores[place].open_input(path.removeprefix(place))
+        return pa.memory_map(path) if place is None else self._stores[place].open_input(path.removeprefix(place))
 
     # -- row groups ------------------------------------------------------------------------------------------------
 
@@ -142,8 +143,8 @@ class RowGroupReader:
     ) -> pa.Table:
         try:
             footer = self._footer(path)
-            local = "://" not in path
-            with pq.ParquetFile(self._open(path), metadata=footer, memory_map=local, pre_buffer=False) as file:
+            with self._open(path) as source:
+                file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
                 return file.read_row_groups(list(groups), columns=list(columns) or None, use_threads=threads)
         except (OSError, pa.ArrowException) as error:
             self._forget(path)
@@ -156,7 +157,8 @@ class RowGroupReader:
             if found is not None:
                 self._footers.move_to_end(path)
                 return found
-        footer = pq.read_metadata(self._open(path))
+        with self._open(path) as source:
+            footer = pq.read_metadata(source)
         if not keep:
             return footer
         with self._lock:
@@ -299,9 +301,13 @@ class RowGroupReader:
             return storage.data.select(columns)
         assert isinstance(storage, PlainStorage)  # noqa: S101  planning asks for no others
         try:
-            return pa.concat_tables([pq.read_table(self._open(f), columns=columns) for f in storage.files])
+            return pa.concat_tables([self._whole(path, columns) for path in storage.files])
         except (OSError, pa.ArrowException) as error:
             raise unreadable() from error
+
+    def _whole(self, path: str, columns: list[str]) -> pa.Table:
+        with self._open(path) as source:
+            return pq.ParquetFile(source).read(columns=columns)
 
 
 def _cells_of(ids: pa.ChunkedArray, cells: pa.ChunkedArray, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

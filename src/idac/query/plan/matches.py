@@ -60,7 +60,7 @@ type Match = SkyMatch | RegionMatch
 
 def find_matches(conditions: Sequence[exp.Expr], tables: frozenset[str]) -> Iterator[Match]:
     """Every match among conditions that all hold, between sources that are in *tables*."""
-    for condition in conditions:
+    for condition in conditions if len(tables) > 1 else ():
         match = _sky_match(condition, tables) or _region_match(condition, tables)
         if match is not None:
             yield match

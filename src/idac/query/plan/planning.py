@@ -55,13 +55,14 @@ class _Planner:
     def __init__(self, query: ResolvedQuery, reader: SideReader, max_rows: int | None) -> None:
         self.query, self.reader, self.max_rows = query, reader, max_rows
         self.nodes = list(iter_nodes(query.tree))
+        self.selects = [node for node in self.nodes if isinstance(node, exp.Select)]
         self.origins = Origins(self.nodes)
         self.restrictor = Restrictor(self.origins)
         self.uses = {use.alias: use for use in query.tables}
         self.restrictions: Restrictions = {}
 
     def plan(self) -> Plan:
-        selects = {id(node): self.select(node) for node in self.nodes if isinstance(node, exp.Select)}
+        selects = {id(node): self.select(node) for node in self.selects}
         for plan in selects.values():
             self.restrict(plan)
         self.look_up_ids()
@@ -85,7 +86,7 @@ class _Planner:
         for join in iter_joins(plan.tree):
             plan.matches += [MatchPlan(m, join, "", "") for m in _across(join, join.conditions)]
         plan.matches += [MatchPlan(m, None, "", "") for m in find_matches(plan.where, own)]
-        for match, alias in find_outer_matches(plan.where, own):
+        for match, alias in find_outer_matches(plan.where, own) if len(self.selects) > 1 else ():
             (other,) = match.aliases - {alias}
             plan.matches.append(MatchPlan(match, None, alias, other, correlated=True))
         return plan

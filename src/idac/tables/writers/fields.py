@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 import pyarrow as pa
@@ -99,6 +100,7 @@ def info_element(name: str, value: str, text: str = "") -> str:
     return f"<INFO name={quoteattr(name)} value={quoteattr(_NO_XML.sub(chr(0xFFFD), value))}{inner}\n"
 
 
+@lru_cache(maxsize=16_384)
 def field_element(column: Column, *, nulls: bool) -> str:
     """One FIELD element; with *nulls*, integers declare the value that stands for NULL.
 
