@@ -418,9 +418,9 @@ def test_there_are_bounds_to_all_of_it(groups: UserGroups, invitations: Invitati
     groups.make(who("ada"), "two")
     text = refused(Conflict, lambda: groups.make(who("ada"), "three"))
     assert text == (
-        "There is no room for one more group. Given: ada owns 2. "
-        "Allowed: 2 groups (identity.user_groups.per_account). "
-        "Ask the operator of this centre for more, or delete one that you need no more."
+        "There is no room for one more group. Given: ada has 2. "
+        "Allowed: 2 groups, deleted ones that they made among them (identity.user_groups.per_account). "
+        "Hand one over, or ask the operator of this centre."
     )
     groups.make(who("bob"), "shear")
     _, link = invitations.make_link(who("bob"), "shear", uses=3)

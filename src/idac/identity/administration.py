@@ -148,6 +148,7 @@ class Administration:
     def first_administrator(self, *, actor: str) -> tuple[Account, Secret] | None:
         """An account and one-time link for the first to look after this centre; None once any administrator came."""
         with self.store.write() as records:
+            records.lock_names()  # processes that start together make one
             admins = [account for account in records.accounts() if account.is_admin]
             if any(account.last_login is not None or account.has_password for account in admins):
                 return None
@@ -192,7 +193,9 @@ class Administration:
         """Make accounts members until *expires*; the group is made where there is none of this name."""
         require_group_name(group)
         with self.store.write() as records:
-            group_id = records.group_id(group)
+            if records.group_id(group) is None:
+                records.lock_names()
+            group_id = records.lock_group(group)
             if group_id is None:
                 require_free(records, group)
                 group_id = records.add_group(group)
@@ -205,8 +208,10 @@ class Administration:
         with self.store.write() as records:
             group_id = _require_group(records, group)
             for name in names:
-                if not records.remove_member(group_id, require_account(records, name).id):
+                account = require_account(records, name)
+                if not records.remove_member(group_id, account.id):
                     raise NotFound("The account is no member of the group.", value=f"{name} in {group}")
+                group_store.remove_manager(records, group_id, account.id)
                 records.note(actor, "group remove", group, account=name)
 
     def grant(self, group: str, right: str, *, actor: str, expires: datetime | None = None) -> None:
@@ -322,6 +327,7 @@ def require_group_name(name: str) -> None:
 
 def require_free(records: Records, name: str) -> None:
     """Users and groups share their names, as each user is a group of one wherever files belong to groups."""
+    records.lock_names()
     if records.account(name) is not None or records.group_id(name) is not None:
         raise Conflict("There is an account or a group of this name already.", value=name)
     if records.is_retired(name):
@@ -348,7 +354,8 @@ def require_account(records: Records, name: str) -> Account:
 
 
 def _require_group(records: Records, name: str) -> int:
-    found = records.group_id(name)
+    """The group, which nobody else changes until this transaction ends."""
+    found = records.lock_group(name)
     if found is None:
         names = [group.name for group in records.groups()]
         hint = _nearest(name, names, "idac group list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from itertools import count
@@ -12,6 +13,8 @@ from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_righ
 from idac.identity.group_store import is_free
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
+
+log = logging.getLogger(__name__)
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
@@ -32,6 +35,9 @@ class ExternalAccounts:
         """
         with self._store.write() as records:
             account = records.account_of_identity(identity.issuer, identity.subject)
+            if account is None:
+                records.lock_names()  # the same person may come twice in one moment
+                account = records.account_of_identity(identity.issuer, identity.subject)
             if account is None and not may_create:
                 raise AccessDenied(
                     "Nobody here has this identity.",
@@ -40,12 +46,12 @@ class ExternalAccounts:
                 )
             if account is None:
                 account = self._first_time(records, identity, address)
+            self._set_groups(records, account, identity)
             records.change_account(
                 account.id,
                 full_name=identity.full_name or account.full_name,
                 email=identity.email or account.email,
             )
-            self._set_groups(records, account, identity)
             set_claimed_rights(records, account, identity)
             self._set_administrator(records, account, identity)
             found = records.account(account.name)
@@ -55,6 +61,7 @@ class ExternalAccounts:
     def link(self, account_name: str, identity: ExternalIdentity, *, actor: str) -> None:
         """Let *identity* lead to an account that is there; Conflict where it leads to another."""
         with self._store.write() as records:
+            records.lock_names()
             account = records.account(account_name)
             if account is None or account.kind != "user":
                 raise AccessDenied("This account can't be logged in to.", value=account_name)
@@ -82,6 +89,9 @@ class ExternalAccounts:
         """
         with self._store.write() as records:
             account = records.account(account_name)
+            if account is not None:
+                records.lock_account(account.id)  # of two ways in that end in one moment, one stays
+                account = records.account(account_name)
             held = records.identities(account.id) if account is not None else []
             if account is None or (issuer, subject) not in held:
                 raise NotFound(
@@ -133,18 +143,34 @@ class ExternalAccounts:
         return account
 
     def _set_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
+        for name in identity.groups:
+            require_group_name(name)
+        if any(records.group_id(name) is None for name in identity.groups):
+            self._make_groups(records, account, identity)
         kept: list[int] = []
         for name in sorted(identity.groups):
-            require_group_name(name)
-            group_id = records.group_id(name)
-            if group_id is None:
-                if records.account(name) is not None:
-                    continue  # a group that has a user's name would pass for that user where files belong to groups
-                group_id = records.add_group(name)
-                records.note(account.name, "group add", name, issuer=identity.issuer)
-            records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
-            kept.append(group_id)
+            group_id = records.lock_group(name, shared=True)
+            if group_id is not None:
+                records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
+                kept.append(group_id)
         records.remove_members_from(identity.issuer, account.id, but=kept)
+
+    def _make_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
+        """Make the groups that are not there, but for those of names that a user has, or that a deleted group had.
+
+        A group of a user's name would pass for that user where files belong to groups. One of a deleted group's name
+        would pass for that group with those who still trust it: an administrator says when that is meant.
+        """
+        records.lock_names()
+        for name in sorted(identity.groups):
+            if is_free(records, name):
+                records.add_group(name)
+                records.note(account.name, "group add", name, issuer=identity.issuer)
+            elif records.is_retired(name):
+                log.warning(
+                    "a claim names a group that was deleted: idac group add --again makes it again",
+                    extra={"group": name, "issuer": identity.issuer},
+                )
 
 
 def _free_name(records: Records, wanted: str) -> str:

@@ -39,6 +39,8 @@ class Invitation:
     expires: datetime
     #: Until when a place lasts that it gives; None: without an end.
     member_expires: datetime | None
+    #: Whether it lets anybody in: its giver looks after the group still, and neither they nor its owner are shut out.
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)

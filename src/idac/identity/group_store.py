@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from idac.identity.credentials import Secret
-from idac.identity.group_model import Invitation, UserGroup
-from idac.identity.model import Member
+from idac.identity.group_model import Invitation, Role, UserGroup
+from idac.identity.model import Account, Member
 from idac.identity.schema import (
     ACCOUNTS,
+    AUDIT,
     GRANTS,
     GROUPS,
     INVITATIONS,
@@ -21,7 +22,7 @@ from idac.identity.schema import (
     RETIRED_GROUPS,
     USER_GROUPS,
 )
-from idac.identity.store import Records, insert_into, maybe_ms, maybe_time, ms, time
+from idac.identity.store import Records, insert_into, is_storable, maybe_ms, maybe_time, ms, time
 
 _OWNERS = ACCOUNTS.alias("owner_account")
 _INVITERS = ACCOUNTS.alias("inviter_account")
@@ -32,18 +33,23 @@ _INVITERS = ACCOUNTS.alias("inviter_account")
 
 def find_group(records: Records, name: str, *, lock: bool = False) -> UserGroup | None:
     """A group that somebody owns; with *lock*, nobody else changes it until this transaction ends."""
-    query = _groups().where(GROUPS.c.name == name)
-    if lock:
-        query = query.with_for_update(of=GROUPS)  # SQLite has one writer anyway, and leaves this out
-    row = records.connection.execute(query).first()
+    # Locked first and read then: a statement that waited would still see the owner from before it.
+    if not is_storable(name) or (lock and records.lock_group(name) is None):
+        return None
+    row = records.connection.execute(_groups().where(GROUPS.c.name == name)).first()
     return _group(row) if row is not None else None
 
 
-def groups_of(records: Records, account_id: int) -> list[UserGroup]:
-    """Groups that the account owns, or is a member of now."""
+def groups_of(records: Records, account_id: int) -> list[tuple[UserGroup, Role]]:
+    """Groups that the account owns, or is a member of now, and what it is to each."""
+    manages = sa.exists().where(MANAGERS.c.group == GROUPS.c.id, MANAGERS.c.account == account_id)
     member = sa.select(MEMBERS.c.group).where(MEMBERS.c.account == account_id, _lasts(MEMBERS.c.expires, records.ms))
     mine = sa.or_(USER_GROUPS.c.owner == account_id, GROUPS.c.id.in_(member))
-    return [_group(row) for row in records.connection.execute(_groups().where(mine).order_by(GROUPS.c.name))]
+    query = _groups().add_columns(USER_GROUPS.c.owner.label("owner_id"), manages.label("manages"))
+    return [
+        (_group(row), "owner" if row.owner_id == account_id else "manager" if row.manages else "member")
+        for row in records.connection.execute(query.where(mine).order_by(GROUPS.c.name))
+    ]
 
 
 def owners(records: Records) -> dict[str, str]:
@@ -51,12 +57,20 @@ def owners(records: Records) -> dict[str, str]:
     return {row.name: row.owner for row in records.connection.execute(_groups())}
 
 
-def owned(records: Records, account_id: int) -> int:
-    """How many groups the account owns; it owns no further one until this transaction ends."""
-    lock = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == account_id).with_for_update()
-    records.connection.execute(lock)
-    count = sa.select(sa.func.count()).select_from(USER_GROUPS).where(USER_GROUPS.c.owner == account_id)
-    return int(records.connection.execute(count).scalar_one())
+def room_taken(records: Records, account: Account) -> int:
+    """How many groups the account owns, and names of deleted ones it made; neither grows until this transaction ends.
+
+    Else one account could use up as many names as it liked, which nobody gets again.
+    """
+    records.lock_account(account.id)
+    owned = sa.select(sa.func.count()).select_from(USER_GROUPS).where(USER_GROUPS.c.owner == account.id)
+    made = sa.select(AUDIT.c.subject, sa.func.max(AUDIT.c.id).label("last")).group_by(AUDIT.c.subject)
+    made = made.where(AUDIT.c.action.in_(("group add", "group make")))
+    last = made.subquery()
+    used_up = RETIRED_GROUPS.join(last, last.c.subject == RETIRED_GROUPS.c.name).join(AUDIT, AUDIT.c.id == last.c.last)
+    gone = sa.select(sa.func.count()).select_from(used_up)
+    gone = gone.where(AUDIT.c.action == "group make", AUDIT.c.actor == account.name)
+    return sum(int(records.connection.execute(query).scalar_one()) for query in (owned, gone))
 
 
 def put_owner(records: Records, group_id: int, account_id: int, *, given: bool | None = None) -> None:
@@ -80,11 +94,24 @@ def remove_group(records: Records, group_id: int, name: str) -> None:
         records.connection.execute(sa.delete(table).where(table.c.group == group_id))
     records.connection.execute(sa.delete(QUOTAS).where(QUOTAS.c.subject == name))
     records.connection.execute(sa.delete(GROUPS).where(GROUPS.c.id == group_id))
+    free_name(records, name)  # of an earlier group: before claims were kept from it, they made such groups again
     records.connection.execute(RETIRED_GROUPS.insert().values(name=name, gid=gid, retired=records.ms))
 
 
+def free_name(records: Records, name: str) -> bool:
+    """Let the name of a deleted group be given again, and not its number; False for a name that is not kept.
+
+    What hung on the group is gone since it was deleted.
+    """
+    # The row keeps the number under what is no name.
+    number = sa.literal("#") + sa.cast(RETIRED_GROUPS.c.gid, sa.String)
+    changed = sa.update(RETIRED_GROUPS).where(RETIRED_GROUPS.c.name == name).values(name=number)
+    return records.connection.execute(changed).rowcount > 0
+
+
 def is_free(records: Records, name: str) -> bool:
-    """True for a name that no account and no group has, or had."""
+    """True for a name that no account and no group has, or had; nobody else gets one until this transaction ends."""
+    records.lock_names()
     return records.account(name) is None and records.group_id(name) is None and not records.is_retired(name)
 
 
@@ -97,6 +124,12 @@ def members(records: Records, group_id: int) -> list[Member]:
     query = query.where(MEMBERS.c.group == group_id, _lasts(MEMBERS.c.expires, records.ms))
     rows = records.connection.execute(query.order_by(ACCOUNTS.c.name, MEMBERS.c.source))
     return [Member(row.name, row.source or None, maybe_time(row.expires)) for row in rows]
+
+
+def count_members(records: Records, group_id: int) -> int:
+    """How many accounts are in the group now."""
+    count = sa.select(sa.func.count(MEMBERS.c.account.distinct())).where(MEMBERS.c.group == group_id)
+    return int(records.connection.execute(count.where(_lasts(MEMBERS.c.expires, records.ms))).scalar_one())
 
 
 def is_member(records: Records, group_id: int, account_id: int) -> bool:
@@ -161,21 +194,31 @@ def add_invitation(
 
 def invitations_to_group(records: Records, group_id: int) -> list[Invitation]:
     """Those that are open, oldest first."""
-    query = _invitations().where(INVITATIONS.c.group == group_id, INVITATIONS.c.expires > records.ms)
+    query = _invitations(records).where(INVITATIONS.c.group == group_id)
     rows = records.connection.execute(query.order_by(INVITATIONS.c.created, INVITATIONS.c.key))
     return [_invitation(row) for row in rows]
 
 
 def invitations_to_account(records: Records, account_id: int) -> list[Invitation]:
-    query = _invitations().where(INVITATIONS.c.account == account_id, INVITATIONS.c.expires > records.ms)
+    """Those that hold now, oldest first."""
+    query = _invitations(records).where(INVITATIONS.c.account == account_id, _holds(records.ms))
     rows = records.connection.execute(query.order_by(INVITATIONS.c.created, INVITATIONS.c.key))
     return [_invitation(row) for row in rows]
 
 
+def count_other_invitations(records: Records, account_id: int, group_id: int) -> int:
+    """How many invitations to other groups the account has that hold; it gets no further one until this ends."""
+    records.lock_account(account_id)
+    others = _invitations(records).where(INVITATIONS.c.account == account_id, INVITATIONS.c.group != group_id)
+    holding = others.where(_holds(records.ms)).subquery()
+    return int(records.connection.execute(sa.select(sa.func.count()).select_from(holding)).scalar_one())
+
+
 def find_invitation(records: Records, key: str) -> tuple[Invitation, str | None] | None:
     """An invitation that has not expired, and the hash of its secret, where it has one."""
-    query = _invitations().where(INVITATIONS.c.key == key, INVITATIONS.c.expires > records.ms)
-    row = records.connection.execute(query).first()
+    if not is_storable(key):
+        return None
+    row = records.connection.execute(_invitations(records).where(INVITATIONS.c.key == key)).first()
     return (_invitation(row), row.digest) if row is not None else None
 
 
@@ -207,7 +250,8 @@ def _group(row: sa.Row[Any]) -> UserGroup:
     return UserGroup(row.id, row.name, row.gid, row.description, row.owner, row.given, time(row.created))
 
 
-def _invitations() -> sa.Select[Any]:
+def _invitations(records: Records) -> sa.Select[Any]:
+    """Invitations that have not expired."""
     return (
         sa.select(
             INVITATIONS,
@@ -215,11 +259,35 @@ def _invitations() -> sa.Select[Any]:
             GROUPS.c.description,
             ACCOUNTS.c.name.label("account_name"),
             _INVITERS.c.name.label("inviter_name"),
+            _holds(records.ms).label("holds"),
         )
         .join(GROUPS, INVITATIONS.c.group == GROUPS.c.id)
+        .join(USER_GROUPS, USER_GROUPS.c.group == GROUPS.c.id)
+        .join(_OWNERS, USER_GROUPS.c.owner == _OWNERS.c.id)
         .join(_INVITERS, INVITATIONS.c.inviter == _INVITERS.c.id)
         .join(ACCOUNTS, INVITATIONS.c.account == ACCOUNTS.c.id, isouter=True)
+        .where(INVITATIONS.c.expires > records.ms)
     )
+
+
+def _holds(now: int) -> sa.ColumnElement[bool]:
+    """Whether its giver still looks after the group, and neither they nor the group's owner are shut out."""
+    active = [
+        condition
+        for account in (_OWNERS, _INVITERS)
+        for condition in (account.c.frozen.is_(None), _lasts(account.c.expires, now))
+    ]
+    place = sa.and_(MEMBERS.c.group == MANAGERS.c.group, MEMBERS.c.account == MANAGERS.c.account)
+    manages = (
+        sa.select(MANAGERS.c.group)
+        .join(MEMBERS, place)
+        .where(
+            MANAGERS.c.group == INVITATIONS.c.group,
+            MANAGERS.c.account == INVITATIONS.c.inviter,
+            _lasts(MEMBERS.c.expires, now),
+        )
+    )
+    return sa.and_(*active, sa.or_(_INVITERS.c.is_admin, _INVITERS.c.id == _OWNERS.c.id, manages.exists()))
 
 
 def _invitation(row: sa.Row[Any]) -> Invitation:
@@ -233,6 +301,7 @@ def _invitation(row: sa.Row[Any]) -> Invitation:
         created=time(row.created),
         expires=time(row.expires),
         member_expires=maybe_time(row.member_expires),
+        holds=row.holds,
     )
 
 

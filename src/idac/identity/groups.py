@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
-
 from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound
 from idac.core.principal import Principal
 from idac.identity import group_store
@@ -18,7 +16,7 @@ from idac.identity.model import Account
 from idac.identity.store import Records
 
 _LONGEST_DESCRIPTION = 200
-_NO_LIMIT = "Ask the operator of this centre for more, or delete one that you need no more."
+_NO_LIMIT = "Hand one over, or ask the operator of this centre."
 
 
 class UserGroups:
@@ -36,8 +34,7 @@ class UserGroups:
         """Groups of people that the caller owns, or is in now."""
         with self.store.read() as records:
             me = require_account(records, principal.name)
-            found = group_store.groups_of(records, me.id)
-            return [(group, _own_role(records, group, me) or "member") for group in found]
+            return group_store.groups_of(records, me.id)
 
     def view(self, principal: Principal, name: str) -> GroupView:
         """The group as the caller may see it; NotFound for one that they are not in, whether it is there or not."""
@@ -66,21 +63,18 @@ class UserGroups:
         if len(description) > _LONGEST_DESCRIPTION or not description.isprintable():
             raise BadParameter("The description can't be used.", allowed=f"{_LONGEST_DESCRIPTION} printable characters")
         published = self._published()
-        taken = Conflict("This name is taken.", value=name, next_step="Choose another.")
-        try:
-            with self.store.write() as records:
-                me = active_account(records, principal)
-                # Nobody learns whether an account, a group or dac.yaml has it.
-                if name in published or self._names.means_something(name) or not group_store.is_free(records, name):
-                    raise taken
-                self._require_room(records, me)
-                group_id = records.add_group(name, description)
-                group_store.put_owner(records, group_id, me.id)
-                records.put_member(group_id, me.id)
-                records.note(me.name, "group make", name)
-                return self._found(records, name)
-        except sa.exc.IntegrityError:
-            raise taken from None  # somebody was quicker, in the same moment
+        with self.store.write() as records:
+            records.lock_names()
+            me = active_account(records, principal)
+            self._require_room(records, me)  # first: whoever has none could try as many names as they like
+            # Nobody learns whether an account, a group or dac.yaml has it.
+            if name in published or self._names.means_something(name) or not group_store.is_free(records, name):
+                raise Conflict("This name is taken.", value=name, next_step="Choose another.")
+            group_id = records.add_group(name, description)
+            group_store.put_owner(records, group_id, me.id)
+            records.put_member(group_id, me.id)
+            records.note(me.name, "group make", name)
+            return self._found(records, name)
 
     def delete(self, principal: Principal, name: str) -> None:
         """Remove the group and all places in it; its name is never given again.
@@ -166,7 +160,7 @@ class UserGroups:
         With None the group is nobody's but administrators', its members stay, and its managers are that no more.
         """
         with self.store.write() as records:
-            group_id = records.group_id(name)
+            group_id = records.lock_group(name)
             if group_id is None:
                 raise NotFound("There is no group of this name.", value=name, next_step="idac group list shows all.")
             if to is None:
@@ -228,11 +222,13 @@ class UserGroups:
         return member
 
     def _require_room(self, records: Records, owner: Account) -> None:
-        if group_store.owned(records, owner.id) >= self.settings.per_account:
+        taken = group_store.room_taken(records, owner)
+        if taken >= self.settings.per_account:
             raise Conflict(
                 "There is no room for one more group.",
-                value=f"{owner.name} owns {self.settings.per_account}",
-                allowed=f"{self.settings.per_account} groups (identity.user_groups.per_account)",
+                value=f"{owner.name} has {taken}",
+                allowed=f"{self.settings.per_account} groups, deleted ones that they made among them "
+                "(identity.user_groups.per_account)",
                 next_step=_NO_LIMIT,
             )
 
@@ -269,16 +265,6 @@ def _own_role(records: Records, group: UserGroup, me: Account) -> Role | None:
     if me.name in group_store.managers(records, group.id):
         return "manager"
     return "member" if group_store.is_member(records, group.id, me.id) else None
-
-
-def may_invite(records: Records, group: UserGroup, name: str) -> bool:
-    """Whether an invitation of this account holds now: it must still look after the group, and not be shut out."""
-    inviter, owner = records.account(name), records.account(group.owner)
-    if inviter is None or owner is None or inviter.state(records.now) != "active":
-        return False
-    if owner.state(records.now) != "active":
-        return False
-    return inviter.is_admin or _own_role(records, group, inviter) in ("owner", "manager")
 
 
 def require_ahead(moment: datetime | None, now: datetime, longest: timedelta | None = None) -> None:

@@ -9,7 +9,8 @@ from idac.core.principal import Principal
 from idac.identity import group_store
 from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain
 from idac.identity.group_model import Invitation, UserGroup
-from idac.identity.groups import UserGroups, active_account, may_invite, require_ahead
+from idac.identity.groups import UserGroups, active_account, require_ahead
+from idac.identity.model import Account
 from idac.identity.store import IdentityStore, Records
 from idac.identity.throttle import Throttle
 
@@ -39,16 +40,33 @@ class Invitations:
         expires: datetime | None = None,
         member_expires: datetime | None = None,
     ) -> Invitation:
-        """Ask an account to join; it sees the invitation at its next look. An earlier one to the group is void."""
+        """Ask an account to join; it sees the invitation at its next look. An earlier one to the group is void.
+
+        Who names too many that are not there must wait: they would learn so which accounts there are.
+        """
         self._groups.require_enabled()
+        self._throttle.check_names(principal.name)
         secret = new_secret(prefix="")
         with self._groups.as_manager(principal, name) as (records, group):
             invited = records.account(who)
-            if invited is None or invited.state(records.now) != "active":
-                raise NotFound("There is no account of this name that can be invited.", value=who)
-            if group_store.is_member(records, group.id, invited.id):
-                raise Conflict("The account is a member of the group already.", value=f"{who} in {name}")
-            return self._add(records, principal, group, secret, invited.id, 1, expires, member_expires)
+            if invited is not None and invited.state(records.now) == "active":
+                if group_store.is_member(records, group.id, invited.id):
+                    raise Conflict("The account is a member of the group already.", value=f"{who} in {name}")
+                self._require_few(records, group, invited)
+                return self._add(records, principal, group, secret, invited.id, 1, expires, member_expires)
+            records.note(principal.name, "group invite refused", name, account=who[:64])
+        self._throttle.wrong_name(principal.name)
+        raise NotFound("There is no account of this name that can be invited.", value=who)
+
+    def _require_few(self, records: Records, group: UserGroup, invited: Account) -> None:
+        most = self._groups.settings.invitations_per_account
+        if group_store.count_other_invitations(records, invited.id, group.id) >= most:
+            raise Conflict(
+                "The account has too many open invitations.",
+                value=invited.name,
+                allowed=f"{most} (identity.user_groups.invitations_per_account)",
+                next_step="Ask its holder to answer some, or send them a link.",
+            )
 
     def make_link(
         self,
@@ -127,7 +145,7 @@ class Invitations:
         """Invitations to the caller that hold now."""
         with self._store.read() as records:
             me = active_account(records, principal)
-            return [each for each in group_store.invitations_to_account(records, me.id) if _holds(records, each)]
+            return group_store.invitations_to_account(records, me.id)
 
     def answer(self, principal: Principal, key: str, *, accept: bool) -> Invitation:
         """Accept an invitation to the caller's account, or decline it."""
@@ -139,7 +157,7 @@ class Invitations:
             if found.account != me.name:
                 raise _gone()
             if accept:
-                self._join(records, found, me.id, me.name)
+                self._join(records, found, me)
             else:
                 group_store.remove_invitation(records, key)
                 records.note(me.name, "group decline", found.group, invitation=key)
@@ -152,7 +170,7 @@ class Invitations:
         with self._store.read() as records:
             active_account(records, principal)
             found = self._by_secret(records, text)
-            if found is not None and _holds(records, found):
+            if found is not None and found.holds:
                 return found
         if found is None:
             self._throttle.wrong(address)
@@ -163,7 +181,7 @@ class Invitations:
         found = self.look(principal, text, address=address)
         with self._store.write() as records:
             me = active_account(records, principal)
-            self._join(records, found, me.id, me.name)
+            self._join(records, found, me)
         return found
 
     def _by_secret(self, records: Records, text: str) -> Invitation | None:
@@ -173,15 +191,17 @@ class Invitations:
             return None
         return kept[0]
 
-    def _join(self, records: Records, invitation: Invitation, account_id: int, name: str) -> None:
-        group = group_store.find_group(records, invitation.group, lock=True)
-        if group is None or not _holds(records, invitation):
+    def _join(self, records: Records, asked: Invitation, me: Account) -> None:
+        group = group_store.find_group(records, asked.group, lock=True)
+        found = group_store.find_invitation(records, asked.key)  # as it is now that the group stays as it is
+        if group is None or found is None or not found[0].holds:
             raise _gone()
-        if group_store.is_member(records, group.id, account_id):
+        invitation = found[0]
+        if group_store.is_member(records, group.id, me.id):
             raise Conflict("You are a member of the group already.", value=group.name)
         if invitation.member_expires is not None and invitation.member_expires <= records.now:
             raise _gone()
-        if len(group_store.members(records, group.id)) >= self._groups.settings.max_members:
+        if group_store.count_members(records, group.id) >= self._groups.settings.max_members:
             raise Conflict(
                 "The group is full.",
                 value=group.name,
@@ -190,20 +210,16 @@ class Invitations:
             )
         if not group_store.take_invitation(records, invitation.key):
             raise _gone()
-        records.put_member(group.id, account_id, expires=invitation.member_expires)
+        group_store.remove_manager(records, group.id, me.id)  # they may have been one until an earlier place ended
+        records.put_member(group.id, me.id, expires=invitation.member_expires)
         records.note(
-            name,
+            me.name,
             "group join",
             group.name,
             invitation=invitation.key,
             inviter=invitation.inviter,
             expires=invitation.member_expires,
         )
-
-
-def _holds(records: Records, invitation: Invitation) -> bool:
-    group = group_store.find_group(records, invitation.group)
-    return group is not None and may_invite(records, group, invitation.inviter)
 
 
 def _require[T](found: T | None) -> T:

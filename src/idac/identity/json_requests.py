@@ -9,6 +9,7 @@ from typing import Any
 
 from idac.core.errors import BadParameter
 from idac.core.principal import Principal
+from idac.identity.store import is_storable
 
 
 def by_session(principal: Principal) -> bool:
@@ -31,6 +32,8 @@ def text_of(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
     if not isinstance(value, str) or not value:
         raise BadParameter(f"{name} is missing.", allowed="text")
+    if not is_storable(value):
+        raise BadParameter(f"{name} has what is no character.", allowed="text without NUL and lone surrogates")
     return value
 
 

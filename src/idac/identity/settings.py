@@ -187,13 +187,18 @@ class UserGroupSettings(Section):
     leave and be removed, and owners delete what is theirs."""
 
     per_account: Annotated[int, Field(ge=0)] = 20
-    """Groups that one account may own."""
+    """Groups that one account may own. Those that it made and that were deleted count too, as nobody gets their names
+    again until an administrator takes them back."""
 
     max_members: Annotated[int, Field(ge=1)] = 500
     """Members that such a group may have."""
 
     max_invitations: Annotated[int, Field(ge=1)] = 100
     """Invitations to one group that may be open at once."""
+
+    invitations_per_account: Annotated[int, Field(ge=1)] = 50
+    """Invitations to one account that may be open at once. More than the groups of two accounts, so that one person
+    alone can't take them all up; whoever has so many can still be sent a link."""
 
     invitation_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
     """Longest life of an invitation, in seconds."""

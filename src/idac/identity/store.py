@@ -89,6 +89,33 @@ class Records:
         self.now = now
         self.ms = ms(now)
 
+    # -- locks: what is looked at after one is so until the transaction ends; SQLite has one writer anyway ------------
+
+    def lock_names(self) -> None:
+        """Let nobody else give a name, a number or an identity to an account or a group until this transaction ends.
+
+        It comes before every other lock, so that no two transactions wait for each other.
+        """
+        self.connection.execute(sa.select(NUMBERS.c.next).where(NUMBERS.c.name == "id").with_for_update())
+
+    def lock_account(self, account_id: int) -> None:
+        """Let nobody else give the account more of anything, or change it, until this transaction ends.
+
+        It comes after the locks of groups. Places in groups can still be given to it.
+        """
+        query = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == account_id)
+        self.connection.execute(query.with_for_update(key_share=True))
+
+    def lock_group(self, name: str, *, shared: bool = False) -> int | None:
+        """Let nobody else change the group until this transaction ends; returns its id, None where it is not there.
+
+        *shared*: it stays, and others may come into it meanwhile.
+        """
+        if not is_storable(name):
+            return None
+        query = sa.select(GROUPS.c.id).where(GROUPS.c.name == name)
+        return self.connection.execute(query.with_for_update(read=shared, key_share=shared)).scalar_one_or_none()
+
     # -- accounts ----------------------------------------------------------------------------------------------------
 
     def add_account(
@@ -137,6 +164,8 @@ class Records:
         return self.connection.execute(users.union(groups, gone)).first() is not None
 
     def account(self, name: str) -> Account | None:
+        if not is_storable(name):
+            return None
         row = self.connection.execute(sa.select(ACCOUNTS).where(ACCOUNTS.c.name == name)).first()
         return account_of(row) if row is not None else None
 
@@ -195,6 +224,8 @@ class Records:
         return int(made.scalar_one())
 
     def group_id(self, name: str) -> int | None:
+        if not is_storable(name):
+            return None
         return self.connection.execute(sa.select(GROUPS.c.id).where(GROUPS.c.name == name)).scalar_one_or_none()
 
     def is_retired(self, name: str) -> bool:
@@ -307,7 +338,8 @@ class Records:
     ) -> None:
         """Write down that *actor* did *action*; in the same transaction as the act itself."""
         shown = {name: value for name, value in detail.items() if value is not None}
-        text = json.dumps(shown, default=_plain, ensure_ascii=False)
+        # Callers' words may have halves of characters in them, which no database takes.
+        text = json.dumps(shown, default=_plain, ensure_ascii=False).encode("utf-8", "replace").decode()
         # A path may have a NUL in it, which PostgreSQL has no place for.
         subject = subject.replace("\0", "\\0") if subject is not None else None
         values = {"at": self.ms, "actor": actor, "action": action, "subject": subject, "address": address}
@@ -317,6 +349,11 @@ class Records:
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
     """INSERT with ON CONFLICT, which both databases have and SQLAlchemy's common form has not."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def is_storable(text: str) -> bool:
+    """False for what names nothing, as no database keeps it: NUL in PostgreSQL, and half a character in both."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def account_of(row: sa.Row[Any]) -> Account:

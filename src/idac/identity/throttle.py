@@ -39,6 +39,28 @@ class Throttle:
             with self._store.write() as records:
                 self._block(subject, limit, records.count_guess(subject, self._window()))
 
+    def check_names(self, caller: str) -> None:
+        """Raise TooOften while a caller named too many accounts that are not there, by which they could find who is."""
+        subject, limit = _naming(caller), self._settings.guesses_per_account
+        if not self._left_s(subject):
+            with self._store.read() as records:
+                self._block(subject, limit, records.guesses(subject, self._window()))
+        if left_s := self._left_s(subject):
+            raise TooOften(
+                "You named too many accounts that are not there.",
+                value=caller,
+                allowed=f"{limit} in {self._settings.guess_window_s} s (identity.guesses_per_account)",
+                next_step=f"Try again in {left_s} s, or invite by a link whom you know by no account.",
+                retry_after_s=left_s,
+            )
+
+    def wrong_name(self, caller: str) -> None:
+        """Count an account that a caller named, and that is not there."""
+        subject = _naming(caller)
+        with self._store.write() as records:
+            count = records.count_guess(subject, self._window())
+        self._block(subject, self._settings.guesses_per_account, count)
+
     def _subjects(self, address: str, account: str | None) -> list[tuple[str, int]]:
         subjects = [(f"address {network_of(address)}", self._settings.guesses_per_address)]
         if account is not None:
@@ -57,13 +79,18 @@ class Throttle:
             self._blocked[subject] = (self._window() + 1) * self._settings.guess_window_s * 1000
 
     def _require_unblocked(self, subject: str) -> None:
-        until = self._blocked.get(subject)
-        if until is None:
-            return
-        left_s = -((ms(self._store.now()) - until) // 1000)
-        if left_s > 0:
+        if left_s := self._left_s(subject):
             raise TooOften(
                 "There were too many wrong passwords, codes or tokens.",
                 next_step=f"Try again in {left_s} s. Programs that send an old token may be the cause.",
                 retry_after_s=left_s,
             )
+
+    def _left_s(self, subject: str) -> int:
+        """For how long it is blocked still."""
+        until = self._blocked.get(subject)
+        return max(0, -((ms(self._store.now()) - until) // 1000)) if until is not None else 0
+
+
+def _naming(caller: str) -> str:
+    return f"naming {caller[:64]}"
