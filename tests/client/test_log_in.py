@@ -14,14 +14,21 @@ from pathlib import Path
 import pytest
 import pyvo
 import requests
+import urllib3
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from command_fixture import Run, command_runner
 from idac.client import session
 from idac.client.kept import LogIn, LogIns
+from idac.client.requests_session import WaitWhereTold
 from idac.core.errors import BadConfiguration, NotAuthenticated
 from idac.identity import device, routes_device
-from identity_centre import RESTRICTED, IdentityCentre, form_token_of, identity_centre
+from identity_centre import ME, PUBLIC, RESTRICTED, IdentityCentre, form_token_of, identity_centre
 from services.foreign_clients import foreign_clients
+from services.http_server import serving
 from services.idac_process import IDAC
 
 
@@ -231,6 +238,59 @@ def test_the_token_goes_to_no_other_place(centre: IdentityCentre) -> None:
         assert "Authorization" not in answer.request.headers
         kept = logged_in.prepare_request(requests.Request("GET", "https://dac.example.org/api/tap"))
         assert kept.headers["Authorization"] == "Bearer idac_" + "0" * 65
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_session_waits_where_the_centre_tells_it_to(centre: IdentityCentre, monkeypatch: pytest.MonkeyPatch) -> None:
+    quotas = centre.quotas.quotas
+    centre.user("pat")
+    LogIns().keep(LogIn(centre.url, centre.token("pat").text, "pat", ("read:tap",)))
+    waits: list[int] = []
+
+    def wait(_self: object, response: urllib3.BaseHTTPResponse) -> None:
+        waits.append(int(response.headers["retry-after"]))
+        quotas.remove("pat", [], actor=ME)  # as if the minute were over
+
+    monkeypatch.setattr(WaitWhereTold, "sleep", wait)
+    with foreign_clients(), session(centre.url) as logged_in:
+        tap = pyvo.dal.TAPService(centre.tap, session=logged_in)
+        for ask in (tap.search, tap.run_async):
+            quotas.set("pat", {"tap": 0}, actor=ME)
+            assert len(ask(PUBLIC)) == 1
+        assert len(waits) == 2
+        assert all(0 < each <= 60 for each in waits)
+        # A body that can be read once alone is not sent again.
+        quotas.set("pat", {"tap": 0}, actor=ME)
+        pieces = iter([b"LANG=ADQL&QUERY=SELECT+1"])
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert logged_in.post(f"{centre.tap}/sync", data=pieces, headers=form).status_code == 429
+        assert len(waits) == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_session_waits_for_a_minute_in_all_and_after_429_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    monkeypatch.setattr(WaitWhereTold, "sleep", lambda _self, answer: waits.append(answer.headers["retry-after"]))
+
+    async def refuse(request: Request) -> Response:
+        wait = request.query_params.get("wait")
+        status = int(request.path_params["status"])
+        return Response("Come again.", status, headers={"retry-after": wait} if wait is not None else {})
+
+    with serving(Starlette(routes=[Route("/{status}", refuse, methods=["GET", "POST"])])) as url:
+        LogIns().keep(LogIn(url, "idac_x", "ada", ()))
+        with foreign_clients(), session(url) as logged_in:
+
+            def waited(path: str) -> list[str]:
+                waits.clear()
+                answer = logged_in.post(f"{url}/{path}", data={"a": "b"})
+                assert (answer.status_code, answer.text) == (int(path[:3]), "Come again.")
+                return waits.copy()
+
+            assert waited("429?wait=25") == ["25", "25"]
+            assert waited("429?wait=61") == []
+            assert waited("429?wait=0") == ["0"] * 5
+            assert waited("429") == waited("503?wait=1") == waited("413?wait=1") == []
 
 
 @pytest.mark.usefixtures("folder")
