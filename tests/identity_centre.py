@@ -33,7 +33,7 @@ catalogs:
   refresh_s: 0
 identity:
   enabled: true
-  check_s: 0
+  check_s: {check_s}
   watch_s: 0.1
   guesses_per_address: {guesses}
   {identity}
@@ -104,12 +104,14 @@ def ahead(**by: float) -> datetime:
 
 @contextmanager
 def identity_centre(
-    folder: Path, *, identity: str = "", server: str = "", guesses_per_address: int = 1000
+    folder: Path, *, identity: str = "", server: str = "", guesses_per_address: int = 1000, check_s: float = 0
 ) -> Iterator[IdentityCentre]:
     """The centre, served from *folder*; *identity* adds lines to that section of dac.yaml."""
     build_archive(folder, {"demo.stars": star_table(200), "dp1.object": star_table(300, seed=2)})
     (folder / "dac.yaml").write_text(
-        CONFIG.format(identity=identity, server=f", {server}" if server else "", guesses=guesses_per_address)
+        CONFIG.format(
+            identity=identity, server=f", {server}" if server else "", guesses=guesses_per_address, check_s=check_s
+        )
     )
     centre = build_centre(load_settings(DacSettings, folder / "dac.yaml"))
     assert centre.identity is not None

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from idac.identity.group_names import GroupNames
 from idac.identity.schema import ACCOUNTS, GROUPS, MEMBERS, USER_GROUPS
+from idac.identity.store import Records
 
 _OWNERS = ACCOUNTS.alias("group_owner")
 
@@ -50,3 +51,9 @@ def counts(place: sa.Row[Any], names: GroupNames) -> bool:
     if place.given is None or place.source:
         return True
     return place.owner_frozen is None and (place.given or not names.means_something(place.name))
+
+
+def groups_now(records: Records, account_id: int, names: GroupNames) -> dict[str, int]:
+    """Numbers of the groups in which the account is now, by name, in the order of names."""
+    found = records.connection.execute(places(account_id, records.ms, GROUPS.c.gid))
+    return dict(sorted((place.name, place.gid) for place in found if counts(place, names)))

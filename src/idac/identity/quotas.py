@@ -16,7 +16,7 @@ from idac.core.principal import ANONYMOUS, Principal
 from idac.core.quota import LIMITS, UNLIMITED, Limit, Quota
 from idac.identity.administration import require_account
 from idac.identity.group_names import NO_NAMES, GroupNames
-from idac.identity.memberships import counts, places
+from idac.identity.memberships import groups_now
 from idac.identity.quota_settings import QuotaSettings
 from idac.identity.schema import ACCOUNTS, QUOTAS
 from idac.identity.store import IdentityStore, Records, insert_into, maybe_ms, maybe_time
@@ -139,7 +139,7 @@ class Quotas:
         """The holder of an account, as far as quotas ask; NotFound where there is none."""
         with self._store.read() as records:
             account = require_account(records, name)
-            groups = _groups_of(records, account.id, self._names)
+            groups = frozenset(groups_now(records, account.id, self._names))
         return Principal(account.name, account.kind, groups, account.is_admin)
 
     def _bypasses(self, groups: Collection[str], *, is_admin: bool) -> bool:
@@ -243,11 +243,6 @@ class Quotas:
                 )
             records.note(actor, "quota remove", subject, limits=sorted(limits) or "all")
         return removed
-
-
-def _groups_of(records: Records, account_id: int, names: GroupNames) -> frozenset[str]:
-    found = records.connection.execute(places(account_id, records.ms))
-    return frozenset(place.name for place in found if counts(place, names))
 
 
 def _overrides(records: Records) -> list[Override]:

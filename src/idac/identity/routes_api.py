@@ -87,7 +87,7 @@ class ApiRoutes:
             "uid": account.uid,
             "gid": account.uid,
             # Each user is a group of one, as on any Unix machine.
-            "groups": [{"name": account.name, "id": account.uid}, *({"name": g.name, "id": g.gid} for g in groups)],
+            "groups": [{"name": name, "id": number} for name, number in [(account.name, account.uid), *groups.items()]],
             "data_rights": sorted(principal.rights),
             "quota": _quota_json(quota),
         }

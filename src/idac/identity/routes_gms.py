@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idac.identity.self_service import SelfService
 from idac.web.context import WebContext
 from idac.web.routes import Policy, PolicyRoute, principal_of
 from idac.web.vosi import Capability, availability_xml, capabilities_xml
@@ -20,8 +21,8 @@ _SECURITY = ("ivo://ivoa.net/sso#token", "ivo://ivoa.net/sso#BasicAA", "ivo://iv
 class GmsRoutes:
     """Only the caller's own groups are told, and any token may ask: it knows them by user-info too."""
 
-    def __init__(self, web: WebContext) -> None:
-        self._web = web
+    def __init__(self, service: SelfService, web: WebContext) -> None:
+        self._service, self._web = service, web
 
     def routes(self) -> list[PolicyRoute]:
         page = Policy("open", "text", advertises=True)
@@ -32,14 +33,14 @@ class GmsRoutes:
         ]
 
     async def search(self, request: Request) -> Response:
-        """The caller's groups, one a line; with ``group``, once or more, those of them that are named.
+        """The caller's groups now, one a line; with ``group``, once or more, those of them that are named.
 
         Empty where there are none: that somebody is no member, or a group not there, is no error.
         """
-        groups = principal_of(request).groups
+        principal = principal_of(request)
+        _, groups = await self._web.in_state_thread(lambda: self._service.account(principal))
         named = {value for name, value in request.query_params.multi_items() if name.lower() == "group"}
-        found = sorted(groups & named if named else groups)
-        body = "".join(f"{name}\r\n" for name in found)
+        body = "".join(f"{name}\r\n" for name in groups if not named or name in named)
         return Response(body, media_type="text/plain", headers={"cache-control": "no-store"})
 
     async def capabilities(self, request: Request) -> Response:

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from idac.core.errors import AccessDenied, BadParameter
 from idac.core.principal import Principal
-from idac.identity.administration import NOTEBOOK_SCOPES, Administration, require_scopes
+from idac.identity.administration import NOTEBOOK_SCOPES, Administration, require_account, require_scopes
 from idac.identity.credentials import Secret
-from idac.identity.model import SCOPES, Account, Group, Token, TokenKind
+from idac.identity.directory import require_active
+from idac.identity.memberships import groups_now
+from idac.identity.model import SCOPES, Account, Token, TokenKind
 
 
 class SelfService:
@@ -80,10 +82,12 @@ class SelfService:
     def revoke(self, principal: Principal, key: str) -> Token:
         return self._administration.revoke(key, actor=principal.name, of=principal.name)
 
-    def account(self, principal: Principal) -> tuple[Account, list[Group]]:
-        """The caller's account, and the groups that count now."""
-        groups = [group for group in self._administration.groups() if group.name in principal.groups]
-        return self._administration.account(principal.name), groups
+    def account(self, principal: Principal) -> tuple[Account, dict[str, int]]:
+        """The caller's account, and the numbers of its groups by name: as of now, whatever *principal* knew."""
+        with self._administration.store.read() as records:
+            account = require_account(records, principal.name)
+            require_active(account, records.now)
+            return account, groups_now(records, account.id, self._administration.names)
 
 
 def allowed_scopes(principal: Principal, kind: TokenKind = "user") -> frozenset[str]:

@@ -104,7 +104,8 @@ def open_identity(
     )
     desk = make_quota_desk(administration, chosen.check_s, use_of)
     limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
-    api = ApiRoutes(SelfService(administration), administration, cookies, web, desk.quotas)
+    own = SelfService(administration)
+    api = ApiRoutes(own, administration, cookies, web, desk.quotas)
     groups = UserGroups(administration, published.now)
     invitations = Invitations(groups, throttle)
     people = GroupRoutes(groups, invitations, cookies, web, chosen.group_service)
@@ -120,7 +121,7 @@ def open_identity(
         desk,
         tuple(
             route
-            for part in (log_in, elsewhere, api, lending, device, limits, people, rooms, GmsRoutes(web))
+            for part in (log_in, elsewhere, api, lending, device, limits, people, rooms, GmsRoutes(own, web))
             for route in part.routes()
         ),
     )
