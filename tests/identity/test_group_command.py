@@ -104,6 +104,16 @@ def made_by_ada(folder: Path, name: str) -> None:
         UserGroups(open_administration(loaded, database)).make(Principal("ada", "user"), name)
 
 
+def test_a_deleted_groups_name_is_taken_back_by_a_word_of_its_own(idac: Run) -> None:
+    idac("group", "add", "team", "bob")
+    idac("group", "delete", "team")
+    assert idac("group", "add", "team", "ada", "--json").error["code"] == "conflict"
+    assert idac("group", "add", "team", "ada", "--again").out == "team: ada. It has 1 member.\n"
+    assert idac("group", "add", "team", "ada", "--again", "--json").error["code"] == "conflict"
+    (_, again) = idac("audit", "export", "--action", "group add").out.splitlines()
+    assert "in_place_of" in again
+
+
 @pytest.mark.parametrize("arguments", [["team"], ["team", "ada", "--none"]])
 def test_an_owner_is_named_or_none(idac: Run, arguments: list[str]) -> None:
     refused = idac("group", "owner", *arguments, "--json")

@@ -13,8 +13,11 @@ from idac.core.principal import Principal
 from idac.identity import group_store
 from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
+from idac.identity.group_names import names_in_use
 from idac.identity.groups import UserGroups
 from idac.identity.model import ExternalIdentity
+from idac.identity.quota_settings import LimitSettings, QuotaSettings, RequestSettings
+from idac.identity.quotas import Quotas
 from idac.identity.settings import DataRight, IdentitySettings, UserGroupSettings
 from idac.identity.store import IdentityStore, Records
 from services.waiting import until
@@ -23,6 +26,7 @@ ME = "local:tester"
 SETTINGS = IdentitySettings(
     enabled=True, rights={"dp1": DataRight(tables=["dp1"])}, user_groups=UserGroupSettings(per_account=3)
 )
+QUOTAS = QuotaSettings(default=LimitSettings(requests=RequestSettings(tap=10)))
 ADA, BOB = Principal("ada", "user"), Principal("bob", "user")
 NO_ROOM = (
     "There is no room for one more group. Given: ada has 3. "
@@ -112,6 +116,52 @@ def test_a_group_that_a_claim_brought_back_is_deleted_once_more(
             administration.add_group("other", actor=ME, gid=number)
     with pytest.raises(Conflict, match=r"names are given once"):
         administration.add_group("shear", actor=ME)
+
+
+def test_an_administrator_takes_a_name_back_and_nothing_else_of_the_group(
+    administration: Administration, groups: UserGroups, store: IdentityStore
+) -> None:
+    before = groups.make(ADA, "shear").gid
+    administration.grant("shear", "dp1", actor=ME)
+    administration.add_members("shear", ["bob"], actor=ME)
+    Quotas(store, QUOTAS, 0).set("shear", {"tap": 90}, actor=ME)
+    groups.delete(ADA, "shear")
+    administration.add_members("shear", ["cyd"], actor=ME, again=True)
+    (group,) = administration.groups()
+    assert ([member.account for member in group.members], group.grants) == (["cyd"], ())
+    assert group.gid > before
+    assert (groups.owners(), Quotas(store, QUOTAS, 0).overrides()) == ({}, [])
+    noted = [entry for entry in store.iter_audit(actions=["group add"]) if entry.subject == "shear"]
+    assert [(entry.actor, entry.detail) for entry in noted] == [(ME, {"in_place_of": before})]
+    with pytest.raises(Conflict, match=r"The number can't be used"):
+        administration.add_group("other", actor=ME, gid=before)
+    # It counts no more to whoever made the first, and ends as often as it is made.
+    for name in ("one", "two", "three"):
+        groups.make(ADA, name)
+    administration.delete_group("shear", actor=ME)
+    administration.add_members("shear", [], actor=ME, again=True)
+
+
+def test_a_name_is_taken_back_only_where_a_deleted_group_had_it(
+    administration: Administration, groups: UserGroups
+) -> None:
+    groups.make(ADA, "shear")
+    for name, text in (
+        ("shear", "There is a group of this name. Given: shear. Leave out --again to add members to it."),
+        ("arcs", "No group of this name was deleted. Given: arcs. Leave out --again to make it."),
+    ):
+        with pytest.raises((Conflict, NotFound)) as caught:
+            administration.add_members(name, ["bob"], actor=ME, again=True)
+        assert caught.value.text == text
+    groups.delete(ADA, "shear")
+    administration.names = names_in_use(SETTINGS, published=lambda: {"shear"})
+    with pytest.raises(Conflict) as caught:
+        administration.add_members("shear", ["bob"], actor=ME, again=True)
+    assert caught.value.text == (
+        "The group that was deleted may still read what publishers opened to it. Given: shear. "
+        "Take it out there first: idac catalog rights shows where."
+    )
+    assert administration.groups() == []
 
 
 def test_what_names_nothing_is_not_there(groups: UserGroups, administration: Administration) -> None:

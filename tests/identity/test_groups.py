@@ -491,7 +491,10 @@ def test_numbers_and_names_of_deleted_groups_are_never_given_again(
     gid = groups.make(who("ada"), "shear").gid
     groups.delete(who("ada"), "shear")
     text = refused(Conflict, lambda: administration.add_group("shear", actor=ME))
-    assert text == "A group of this name was deleted, and names are given once. Given: shear."
+    assert text == (
+        "A group of this name was deleted, and names are given once. Given: shear. "
+        "Where it is meant for a group again: idac group add shear --again"
+    )
     refused(Conflict, lambda: administration.add_account("shear", actor=ME))
     refused(Conflict, lambda: administration.add_group("other", actor=ME, gid=gid))
     # Somebody who comes by a provider under that name has another.

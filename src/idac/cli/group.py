@@ -37,13 +37,14 @@ for _each in (mine, make, invite, join, leave):
 @click.argument("group")
 @click.argument("users", nargs=-1)
 @_EXPIRES
+@click.option("--again", is_flag=True, help="Make it with the name of one that was deleted, and nothing else of that.")
 @_JSON
 @click.pass_obj
-def add(options: Options, group: str, users: tuple[str, ...], expires: str | None, as_json: bool) -> None:
+def add(options: Options, group: str, users: tuple[str, ...], expires: str | None, again: bool, as_json: bool) -> None:
     """Add USERS to GROUP, which is made where there is none; a member who is there gets the new date."""
     with administration(options) as identity:
         until = parse_moment(expires, "--expires")
-        identity.add_members(group, users, actor=actor(), expires=until)
+        identity.add_members(group, users, actor=actor(), expires=until, again=again)
         found = _find(identity, group)
     ends = f" until {shown(until)} UTC" if until and users else ""
     _print(found, f"{group}: {', '.join(users) or 'nobody new'}{ends}.{_warning(found)}", as_json)
@@ -136,7 +137,7 @@ def owner(options: Options, group: str, user: str | None, nobody: bool, as_json:
 @_JSON
 @click.pass_obj
 def delete(options: Options, group: str, as_json: bool) -> None:
-    """Delete GROUP, whoever made or owns it; its name and number are never given again."""
+    """Delete GROUP, whoever made or owns it; nobody gets its number again, and its name only by add --again."""
     with administration(options) as identity:
         identity.delete_group(group, actor=actor())
     if as_json:

@@ -189,20 +189,43 @@ class Administration:
             owner = found.owner if found is not None else None
             records.note(actor, "group delete", name, owner=owner, members=count)
 
-    def add_members(self, group: str, names: Iterable[str], *, actor: str, expires: datetime | None = None) -> None:
-        """Make accounts members until *expires*; the group is made where there is none of this name."""
+    def add_members(
+        self,
+        group: str,
+        names: Iterable[str],
+        *,
+        actor: str,
+        expires: datetime | None = None,
+        again: bool = False,
+    ) -> None:
+        """Make accounts members until *expires*; the group is made where there is none of this name.
+
+        *again*: it is made with the name of a deleted one, and with nothing else of that.
+        """
         require_group_name(group)
+        if again:
+            self._require_read_by_nobody(group)
         with self.store.write() as records:
             if records.group_id(group) is None:
                 records.lock_names()
             group_id = records.lock_group(group)
+            before = _take_name_back(records, group, group_id) if again else None
             if group_id is None:
                 require_free(records, group)
                 group_id = records.add_group(group)
-                records.note(actor, "group add", group)
+                records.note(actor, "group add", group, in_place_of=before)
             for name in names:
                 records.put_member(group_id, require_account(records, name).id, expires=expires)
                 records.note(actor, "group member", group, account=name, expires=expires)
+
+    def _require_read_by_nobody(self, group: str) -> None:
+        """What publishers opened to the group that was deleted must not open to the next."""
+        if group in self.names.published():
+            raise Conflict(
+                "The group that was deleted may still read what publishers opened to it.",
+                value=group,
+                next_step="Take it out there first: idac catalog rights shows where.",
+            )
 
     def remove_members(self, group: str, names: Iterable[str], *, actor: str) -> None:
         with self.store.write() as records:
@@ -331,7 +354,11 @@ def require_free(records: Records, name: str) -> None:
     if records.account(name) is not None or records.group_id(name) is not None:
         raise Conflict("There is an account or a group of this name already.", value=name)
     if records.is_retired(name):
-        raise Conflict("A group of this name was deleted, and names are given once.", value=name)
+        raise Conflict(
+            "A group of this name was deleted, and names are given once.",
+            value=name,
+            next_step=f"Where it is meant for a group again: idac group add {name} --again",
+        )
 
 
 def require_scopes(scopes: Collection[str]) -> None:
@@ -361,6 +388,18 @@ def _require_group(records: Records, name: str) -> int:
         hint = _nearest(name, names, "idac group list")
         raise NotFound("There is no group of this name.", value=name, next_step=hint)
     return found
+
+
+def _take_name_back(records: Records, name: str, group_id: int | None) -> int:
+    """Free the name of a deleted group; returns that one's number, which nobody gets."""
+    if group_id is not None:
+        raise Conflict(
+            "There is a group of this name.", value=name, next_step="Leave out --again to add members to it."
+        )
+    before = group_store.free_name(records, name)
+    if before is None:
+        raise NotFound("No group of this name was deleted.", value=name, next_step="Leave out --again to make it.")
+    return before
 
 
 def _require_right(rights: Mapping[str, DataRight], name: str) -> None:

@@ -98,15 +98,15 @@ def remove_group(records: Records, group_id: int, name: str) -> None:
     records.connection.execute(RETIRED_GROUPS.insert().values(name=name, gid=gid, retired=records.ms))
 
 
-def free_name(records: Records, name: str) -> bool:
-    """Let the name of a deleted group be given again, and not its number; False for a name that is not kept.
+def free_name(records: Records, name: str) -> int | None:
+    """Let the name of a deleted group be given again, and not its number, which is returned; None where there was none.
 
     What hung on the group is gone since it was deleted.
     """
     # The row keeps the number under what is no name.
     number = sa.literal("#") + sa.cast(RETIRED_GROUPS.c.gid, sa.String)
     changed = sa.update(RETIRED_GROUPS).where(RETIRED_GROUPS.c.name == name).values(name=number)
-    return records.connection.execute(changed).rowcount > 0
+    return records.connection.execute(changed.returning(RETIRED_GROUPS.c.gid)).scalar_one_or_none()
 
 
 def is_free(records: Records, name: str) -> bool:
