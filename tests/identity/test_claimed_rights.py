@@ -16,8 +16,9 @@ from idac.identity.claimed_rights import claimed_rights
 from idac.identity.claims import identity_from_claims, wants_more
 from idac.identity.directory import Directory
 from idac.identity.external import ExternalAccounts
+from idac.identity.issuers import Issuers
 from idac.identity.model import Account
-from idac.identity.settings import ClaimPaths, DataRight, IdentitySettings, ProviderSettings
+from idac.identity.settings import ClaimPaths, DataRight, GitHubSettings, IdentitySettings, ProviderSettings
 from identity_centre import RESTRICTED, IdentityCentre, identity_centre
 from identity_clock import Clock
 from services.http_server import serving
@@ -28,6 +29,13 @@ PATHS = ClaimPaths(rights=["data_rights", "entitled.to"])
 PROVIDER = ProviderSettings(
     issuer=ISSUER, client_id="idac", claims=PATHS, rights={"dp1": "dp1", "dp0.2": "dp02", "/lsst/dp1": "dp1"}
 )
+SECOND = PROVIDER.model_copy(update={"issuer": "https://b.example"})
+RIGHTS = {"dp1": DataRight(), "dp02": DataRight()}
+SETTINGS = IdentitySettings(rights=RIGHTS, providers={"rubin": PROVIDER, "second": SECOND})
+
+
+def directory(administration: Administration, settings: IdentitySettings = SETTINGS) -> Directory:
+    return Directory(administration.store, issuers=Issuers(settings))
 
 
 def come(administration: Administration, subject: str = "1815", issuer: str = ISSUER, **claims: Any) -> Account:
@@ -38,7 +46,7 @@ def come(administration: Administration, subject: str = "1815", issuer: str = IS
 
 
 def rights(administration: Administration, account: Account) -> list[str]:
-    return sorted(Directory(administration.store).by_account(account.id).principal.rights)
+    return sorted(directory(administration).by_account(account.id).principal.rights)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,7 @@ def test_values_of_the_named_claims_are_rights(
 ) -> None:
     account = come(administration, **claims)
     assert rights(administration, account) == expected
-    assert Directory(administration.store).by_account(account.id).principal.groups == frozenset()
+    assert directory(administration).by_account(account.id).principal.groups == frozenset()
 
 
 def test_values_of_group_claims_count_too() -> None:
@@ -88,7 +96,7 @@ def test_they_go_at_the_next_log_in_without_them_and_are_written_down(administra
 
 def test_they_end_by_themselves_and_a_new_log_in_renews_them(administration: Administration, clock: Clock) -> None:
     account = come(administration, data_rights="dp1")
-    known = Directory(administration.store).by_account(account.id)
+    known = directory(administration).by_account(account.id)
     assert known.until_ms == round(clock.later(days=30).timestamp() * 1000)
     clock.advance(days=29)
     come(administration, data_rights="dp1")
@@ -97,7 +105,7 @@ def test_they_end_by_themselves_and_a_new_log_in_renews_them(administration: Adm
     clock.advance(days=1)
     assert rights(administration, account) == []
     with administration.store.read() as records:
-        assert claimed_rights(records) == {}
+        assert claimed_rights(records, Issuers(SETTINGS)) == {}
 
 
 def test_one_issuer_takes_nothing_that_another_gave(administration: Administration) -> None:
@@ -111,6 +119,40 @@ def test_one_issuer_takes_nothing_that_another_gave(administration: Administrati
     come(administration, data_rights="dp1")
     accounts.unlink(account.name, "https://b.example", "9", passwords=False, actor=account.name)
     assert rights(administration, account) == ["dp1"]
+
+
+@pytest.mark.parametrize(
+    ("providers", "left"),
+    [
+        ({"rubin": PROVIDER}, ["dp02", "dp1"]),
+        ({"renamed": PROVIDER}, ["dp02", "dp1"]),
+        ({"rubin": PROVIDER.model_copy(update={"rights": {"dp0.2": "dp02"}})}, ["dp02"]),
+        ({"rubin": PROVIDER.model_copy(update={"issuer": "https://other.example.org"})}, []),
+        ({"second": SECOND}, []),
+        ({}, []),
+    ],
+)
+def test_a_right_counts_only_while_dac_yaml_lets_its_issuer_give_it(
+    administration: Administration, providers: dict[str, ProviderSettings], left: list[str]
+) -> None:
+    account = come(administration, data_rights="dp1 dp0.2")
+    assert rights(administration, account) == ["dp02", "dp1"]
+    settings = IdentitySettings(rights=RIGHTS, providers=providers)
+    known = directory(administration, settings).by_account(account.id)
+    assert sorted(known.principal.rights) == left
+    assert (known.until_ms is None) == (left == [])
+    with administration.store.read() as records:
+        shown = claimed_rights(records, Issuers(settings)).get(account.name, [])
+    assert [each.right for each in shown] == left
+
+
+def test_github_gives_rights_by_its_address(administration: Administration) -> None:
+    account = come(administration, issuer="https://github.com", data_rights="dp1")
+    given = {"client_id": "idac", "client_secret": {"secret": "github"}, "rights": {"my-survey": "dp1"}}
+    github = GitHubSettings.model_validate(given)
+    settings = IdentitySettings(rights=RIGHTS, github={"gh": github})
+    assert directory(administration, settings).by_account(account.id).principal.rights == {"dp1"}
+    assert rights(administration, account) == []
 
 
 def test_only_rights_that_there_are_can_be_given() -> None:
@@ -167,3 +209,9 @@ def test_a_claim_opens_a_table_and_its_end_closes_it(
     assert next(each for each in told if each["username"] == "ada")["rights_by_claim"] == ada["rights_by_claim"]
     assert "Data rights: none." in log_in("")
     assert centre.query(RESTRICTED, token).status_code == 403
+    log_in("dp1")
+    assert centre.query(RESTRICTED, token).status_code == 200
+    assert idac("user", "forget-claims", "ada").out == "Took back from ada: the data rights dp1. It is logged out.\n"
+    assert centre.query(RESTRICTED, token).status_code == 403
+    log_in("dp1")
+    assert centre.query(RESTRICTED, token).status_code == 200

@@ -17,6 +17,7 @@ from idac.identity.external import ExternalAccounts
 from idac.identity.group_names import names_in_use
 from idac.identity.groups import UserGroups
 from idac.identity.invitations import Invitations
+from idac.identity.issuers import Issuers
 from idac.identity.model import ExternalIdentity
 from idac.identity.quota_settings import LimitSettings, QuotaSettings, RequestSettings
 from idac.identity.quotas import Quotas
@@ -88,7 +89,7 @@ def now_of(administration: Administration, name: str) -> Principal:
     secret = administration.add_token(name, "test", actor=ME)[1]
     presented = parse_token(secret.text)
     assert presented is not None
-    return Directory(administration.store, administration.names).by_token(presented).principal
+    return Directory(administration.store, administration.names, administration.issuers).by_token(presented).principal
 
 
 def acts(administration: Administration) -> list[tuple[str, str, str | None]]:
@@ -184,7 +185,9 @@ def test_a_group_whose_name_dac_yaml_comes_to_use_counts_only_once_an_administra
     groups.make(who("ada"), "dp2-team")
     join(invitations, "bob", group="dp2-team")
     assert (administration.unmeant_groups(), groups.view(who("ada"), "dp2-team").unmeant) == ({}, False)
-    administration.names = names_in_use(SETTINGS, ["dp2-team"])
+    leading = SETTINGS.providers["sso"].model_copy(update={"groups": {"dp2": "dp2-team"}})
+    changed = SETTINGS.model_copy(update={"providers": {"sso": leading}})
+    administration.names, administration.issuers = names_in_use(changed), Issuers(changed)
     assert administration.unmeant_groups() == {"dp2-team": "ada"}
     assert UserGroups(administration).view(who("ada"), "dp2-team").unmeant
     assert now_of(administration, "ada").groups == now_of(administration, "bob").groups == frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -11,6 +12,7 @@ from idac.cli.admin import actor, administration, parse_moment, shown
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
+from idac.identity.claimed import forget_claims
 from idac.identity.claimed_rights import rights_json
 from idac.identity.gate import LOG_IN_PATH
 from idac.identity.impersonation import DEFAULT_MINUTES, MOST_MINUTES, Impersonation
@@ -137,6 +139,28 @@ def expire(options: Options, name: str, when: str | None, never: bool, as_json: 
         account = identity.expire(name, moment, actor=actor())
     ends = f"ends {shown(account.expires)} UTC" if account.expires else "goes on without an end"
     _print_account(account, f"The account {name} {ends}.", as_json)
+
+
+@command.command("forget-claims", short_help="Take back what identity providers gave.")
+@click.argument("name")
+@_JSON
+@click.pass_obj
+def forget(options: Options, name: str, as_json: bool) -> None:
+    """Take back the groups, data rights and administration that identity providers gave the account NAME.
+
+    It is logged out of every browser, and its next log-in by a provider asks anew: what that says then counts again.
+    """
+    with administration(options) as identity:
+        taken = forget_claims(identity.store, name, actor=actor())
+    if as_json:
+        print_json(asdict(taken))
+        return
+    parts = [f"the groups {', '.join(taken.groups)}"] if taken.groups else []
+    parts += [f"the data rights {', '.join(taken.rights)}"] if taken.rights else []
+    parts += ["being an administrator"] if taken.was_admin else []
+    click.echo(
+        f"Took back from {name}: {'; '.join(parts) or 'nothing, as no provider gave anything'}. It is logged out."
+    )
 
 
 @command.command(short_help="Set an account's password.")

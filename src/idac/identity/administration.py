@@ -13,6 +13,7 @@ from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.group_names import GroupNames, names_in_use
+from idac.identity.issuers import Issuers
 from idac.identity.memberships import unmeant
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
 from idac.identity.passwords import hash_password
@@ -36,6 +37,7 @@ class Administration:
         self.store = store
         self.settings = settings
         self.names = names if names is not None else names_in_use(settings)
+        self.issuers = Issuers(settings)
 
     def in_s(self, seconds: float) -> datetime:
         """The moment that comes after so many seconds."""
@@ -87,7 +89,7 @@ class Administration:
     def claimed_rights(self) -> dict[str, list[ClaimedRight]]:
         """Data rights that accounts have now by claims of their providers, by the account's name."""
         with self.store.read() as records:
-            return claimed_rights(records)
+            return claimed_rights(records, self.issuers)
 
     def freeze(self, name: str, why: str, *, actor: str) -> Account:
         """Shut the account out, and end its browser sessions; its tokens are kept for when it is let in again."""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from idac.identity.issuers import Issuers
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.schema import ACCOUNTS, CLAIMED_RIGHTS
 from idac.identity.store import Records, maybe_ms, time
@@ -38,20 +39,23 @@ def remove_claimed_rights(records: Records, account: Account, issuer: str) -> No
     _note(records, account, issuer, before, frozenset(), None)
 
 
-def held_by_claim(records: Records, account_id: int) -> list[tuple[str, int]]:
-    """Rights of the account that have not ended, each with its end."""
-    query = sa.select(CLAIMED_RIGHTS.c.right, CLAIMED_RIGHTS.c.expires)
-    held = query.where(CLAIMED_RIGHTS.c.account == account_id, CLAIMED_RIGHTS.c.expires > records.ms)
-    return [(row.right, row.expires) for row in records.connection.execute(held)]
+def held_by_claim(records: Records, account_id: int, issuers: Issuers) -> list[tuple[str, int]]:
+    """Rights of the account that have not ended, each with its end, by the word of those who may give them now."""
+    held = sa.select(CLAIMED_RIGHTS).where(
+        CLAIMED_RIGHTS.c.account == account_id, CLAIMED_RIGHTS.c.expires > records.ms
+    )
+    found = records.connection.execute(held)
+    return [(row.right, row.expires) for row in found if issuers.may_give_right(row.issuer, row.right)]
 
 
-def claimed_rights(records: Records) -> dict[str, list[ClaimedRight]]:
+def claimed_rights(records: Records, issuers: Issuers) -> dict[str, list[ClaimedRight]]:
     """What accounts have now by claims, by the account's name."""
     query = sa.select(ACCOUNTS.c.name, *CLAIMED_RIGHTS.c).join(ACCOUNTS, CLAIMED_RIGHTS.c.account == ACCOUNTS.c.id)
     query = query.where(CLAIMED_RIGHTS.c.expires > records.ms).order_by(CLAIMED_RIGHTS.c.right, CLAIMED_RIGHTS.c.issuer)
     found: defaultdict[str, list[ClaimedRight]] = defaultdict(list)
     for row in records.connection.execute(query):
-        found[row.name].append(ClaimedRight(row.right, row.issuer, time(row.expires)))
+        if issuers.may_give_right(row.issuer, row.right):
+            found[row.name].append(ClaimedRight(row.right, row.issuer, time(row.expires)))
     return dict(found)
 
 

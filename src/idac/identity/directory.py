@@ -10,9 +10,11 @@ import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
+from idac.identity.claimed import is_administrator
 from idac.identity.claimed_rights import held_by_claim
 from idac.identity.credentials import Presented, matches
 from idac.identity.group_names import NO_NAMES, GroupNames
+from idac.identity.issuers import NO_ISSUERS, Issuers
 from idac.identity.lent_tokens import is_lent, lender, require_lender
 from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token
@@ -43,11 +45,11 @@ class Directory:
     """Thread-safe; keeps nothing, so that what it says is true when it says it.
 
     All methods raise NotAuthenticated for a credential that is not good, and AccessDenied for an account that is shut.
-    *names*: groups of people that took one of these give nothing.
+    *names*: groups of people that took one of these give nothing. *issuers*: nobody else's claims give anything.
     """
 
-    def __init__(self, store: IdentityStore, names: GroupNames = NO_NAMES) -> None:
-        self._store, self._names = store, names
+    def __init__(self, store: IdentityStore, names: GroupNames = NO_NAMES, issuers: Issuers = NO_ISSUERS) -> None:
+        self._store, self._names, self._issuers = store, names, issuers
 
     def by_token(self, presented: Presented) -> Known:
         with self._store.read() as records:
@@ -129,7 +131,7 @@ class Directory:
             raise NotAuthenticated("This token has expired.", value=_when(token.expires), next_step=_AGAIN)
         account = records.account(token.account)
         assert account is not None  # noqa: S101  accounts are never removed
-        lent = require_lender(records, token, account) if is_lent(token) else None
+        lent = require_lender(records, token, account, self._issuers) if is_lent(token) else None
         ends = [moment for moment in (token.expires, lent.until if lent else None) if moment is not None]
         until = min(ends, default=None)
         known = self._known(
@@ -158,12 +160,12 @@ class Directory:
         token: str | None = None,
     ) -> Known:
         require_active(account, records.now)
-        groups, rights, first = _held(records, account.id, self._names)
+        groups, rights, first = _held(records, account.id, self._names, self._issuers)
         principal = Principal(
             account.name,
             account.kind,
             groups,
-            account.is_admin and (scopes is None or "admin" in scopes),
+            (scopes is None or "admin" in scopes) and is_administrator(records, account, self._issuers),
             rights,
             scopes,
             credential,
@@ -190,7 +192,9 @@ def _require_not_revoked(token: Token) -> None:
         raise NotAuthenticated("This token was revoked.", value=_when(token.revoked), next_step=_AGAIN)
 
 
-def _held(records: Records, account_id: int, names: GroupNames) -> tuple[frozenset[str], frozenset[str], int | None]:
+def _held(
+    records: Records, account_id: int, names: GroupNames, issuers: Issuers
+) -> tuple[frozenset[str], frozenset[str], int | None]:
     """Groups and rights of an account, and when the first of them ends."""
     now = records.ms
     query = places(account_id, now, GRANTS.c.right, GRANTS.c.expires.label("right_expires")).join(
@@ -198,14 +202,14 @@ def _held(records: Records, account_id: int, names: GroupNames) -> tuple[frozens
     )
     groups, rights, ends = set(), set(), []
     for row in records.connection.execute(query):
-        if not counts(row, names):
+        if not counts(row, names, issuers):
             continue
         groups.add(row.name)
         ends.append(row.expires)
         if row.right is not None and (row.right_expires is None or row.right_expires > now):
             rights.add(row.right)
             ends.append(row.right_expires)
-    for right, expires in held_by_claim(records, account_id):
+    for right, expires in held_by_claim(records, account_id, issuers):
         rights.add(right)
         ends.append(expires)
     return frozenset(groups), frozenset(rights), _first(*ends)

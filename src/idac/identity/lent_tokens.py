@@ -8,6 +8,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, NotAuthenticated
+from idac.identity.claimed import is_administrator
+from idac.identity.issuers import Issuers
 from idac.identity.model import Account, Token
 from idac.identity.schema import LENT_TOKENS
 from idac.identity.store import Records
@@ -38,7 +40,7 @@ def lender(records: Records, token: Token) -> str | None:
     return records.connection.execute(query).scalar_one_or_none()
 
 
-def require_lender(records: Records, token: Token, account: Account) -> Lent:
+def require_lender(records: Records, token: Token, account: Account, issuers: Issuers) -> Lent:
     """Who acts with the token of *account*. Raises where that person is no administrator any more, or the holder is."""
     row = records.connection.execute(sa.select(LENT_TOKENS).where(LENT_TOKENS.c.key == token.key)).first()
     if row is None:
@@ -48,6 +50,7 @@ def require_lender(records: Records, token: Token, account: Account) -> Lent:
     if row.administrator is None:
         return Lent(row.actor, row.reason, None)
     administrator = records.account_by_id(row.administrator)
-    if administrator is None or not administrator.is_admin or administrator.state(records.now) != "active":
+    active = administrator is not None and administrator.state(records.now) == "active"
+    if administrator is None or not active or not is_administrator(records, administrator, issuers):
         raise NotAuthenticated("This token was lent to somebody who is no administrator any more.", value=row.actor)
     return Lent(row.actor, row.reason, administrator.expires)

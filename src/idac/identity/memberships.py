@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from idac.identity.group_names import GroupNames
+from idac.identity.issuers import Issuers
 from idac.identity.schema import ACCOUNTS, GROUPS, MEMBERS, USER_GROUPS
 from idac.identity.store import Records
 
@@ -41,19 +42,23 @@ def unmeant(connection: sa.Connection, names: GroupNames) -> dict[str, str]:
     return {row.name: row.owner for row in rows if names.means_something(row.name)}
 
 
-def counts(place: sa.Row[Any], names: GroupNames) -> bool:
+def counts(place: sa.Row[Any], names: GroupNames, issuers: Issuers) -> bool:
     """Whether a place is one: claims and administrators give those that are; people only in groups of their own.
+
+    A claim gives one only as long as dac.yaml lets its issuer.
 
     A group of people counts for nobody while its owner's account is frozen, who may have been somebody else; nor where
     dac.yaml or a publisher has come to use its name since, as whoever made it may have waited for that, until an
     administrator says that this very group is meant.
     """
-    if place.given is None or place.source:
+    if place.source:
+        return issuers.may_give_group(place.source, place.name)
+    if place.given is None:
         return True
     return place.owner_frozen is None and (place.given or not names.means_something(place.name))
 
 
-def groups_now(records: Records, account_id: int, names: GroupNames) -> dict[str, int]:
+def groups_now(records: Records, account_id: int, names: GroupNames, issuers: Issuers) -> dict[str, int]:
     """Numbers of the groups in which the account is now, by name, in the order of names."""
     found = records.connection.execute(places(account_id, records.ms, GROUPS.c.gid))
-    return dict(sorted((place.name, place.gid) for place in found if counts(place, names)))
+    return dict(sorted((place.name, place.gid) for place in found if counts(place, names, issuers)))

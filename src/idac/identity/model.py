@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from idac.core.principal import Scope
 
@@ -111,6 +111,53 @@ class Token:
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
+
+
+#: What the audit log tells of: all that is written down is one of these.
+type Action = Literal[
+    "catalog rights",
+    "device allow",
+    "device refuse",
+    "group add",
+    "group decline",
+    "group delete",
+    "group grant",
+    "group invite",
+    "group invite refused",
+    "group join",
+    "group leave",
+    "group make",
+    "group manager",
+    "group member",
+    "group owner",
+    "group remove",
+    "group uninvite",
+    "group withdraw",
+    "login",
+    "login refused",
+    "logout",
+    "quota remove",
+    "quota set",
+    "refused",
+    "state backup",
+    "state restore",
+    "token create",
+    "token revoke",
+    "user add",
+    "user admin",
+    "user expire",
+    "user forget-claims",
+    "user freeze",
+    "user identity",
+    "user impersonate",
+    "user impersonated",
+    "user link",
+    "user password",
+    "user rights",
+    "user unfreeze",
+    "user unlink",
+]
+ACTIONS: tuple[Action, ...] = get_args(Action.__value__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from idac.core.errors import BadParameter, NotFound, StoreUnavailable
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.quota import LIMITS, UNLIMITED, Limit, Quota
 from idac.identity.administration import require_account
+from idac.identity.claimed import is_administrator
 from idac.identity.group_names import NO_NAMES, GroupNames
+from idac.identity.issuers import NO_ISSUERS, Issuers
 from idac.identity.memberships import groups_now
 from idac.identity.quota_settings import QuotaSettings
 from idac.identity.schema import ACCOUNTS, QUOTAS
@@ -75,10 +77,15 @@ class Quotas:
     """Thread-safe. Believes for *check_s* seconds what it has read of the state database."""
 
     def __init__(
-        self, store: IdentityStore, settings: QuotaSettings, check_s: float, names: GroupNames = NO_NAMES
+        self,
+        store: IdentityStore,
+        settings: QuotaSettings,
+        check_s: float,
+        names: GroupNames = NO_NAMES,
+        issuers: Issuers = NO_ISSUERS,
     ) -> None:
-        """Groups of people that took one of *names* add nothing."""
-        self._store, self._names = store, names
+        """Groups of people that took one of *names* add nothing, nor do claims but those of *issuers*."""
+        self._store, self._names, self._issuers = store, names, issuers
         self.settings = settings
         self._check_s = check_s
         self._lock, self._looking = threading.Lock(), threading.Lock()
@@ -139,8 +146,9 @@ class Quotas:
         """The holder of an account, as far as quotas ask; NotFound where there is none."""
         with self._store.read() as records:
             account = require_account(records, name)
-            groups = frozenset(groups_now(records, account.id, self._names))
-        return Principal(account.name, account.kind, groups, account.is_admin)
+            groups = frozenset(groups_now(records, account.id, self._names, self._issuers))
+            is_admin = is_administrator(records, account, self._issuers)
+        return Principal(account.name, account.kind, groups, is_admin)
 
     def _bypasses(self, groups: Collection[str], *, is_admin: bool) -> bool:
         return is_admin or not set(groups).isdisjoint(self.settings.bypass)

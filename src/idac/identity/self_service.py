@@ -87,7 +87,8 @@ class SelfService:
         with self._administration.store.read() as records:
             account = require_account(records, principal.name)
             require_active(account, records.now)
-            return account, groups_now(records, account.id, self._administration.names)
+            known = self._administration
+            return account, groups_now(records, account.id, known.names, known.issuers)
 
 
 def allowed_scopes(principal: Principal, kind: TokenKind = "user") -> frozenset[str]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from idac.core.database import Database
-from idac.identity.model import Account, AccountKind, AuditEntry, Grant, Group, Member
+from idac.identity.model import Account, AccountKind, Action, AuditEntry, Grant, Group, Member
 from idac.identity.schema import (
     ACCOUNTS,
     AUDIT,
@@ -334,7 +334,7 @@ class Records:
     # -- the audit log -----------------------------------------------------------------------------------------------
 
     def note(
-        self, actor: str, action: str, subject: str | None = None, *, address: str | None = None, **detail: object
+        self, actor: str, action: Action, subject: str | None = None, *, address: str | None = None, **detail: object
     ) -> None:
         """Write down that *actor* did *action*; in the same transaction as the act itself."""
         shown = {name: value for name, value in detail.items() if value is not None}

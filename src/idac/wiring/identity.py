@@ -93,7 +93,8 @@ def open_identity(
         return None
     store = IdentityStore(database, first_id=chosen.first_id)
     administration = Administration(store, chosen, group_names(settings, published.lately))
-    directory, ledger, throttle = Directory(store, administration.names), Ledger(store), Throttle(store, chosen)
+    directory = Directory(store, administration.names, administration.issuers)
+    ledger, throttle = Ledger(store), Throttle(store, chosen)
     sign_in = SignIn(store, chosen, throttle)
     cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
     hashing = anyio.CapacityLimiter(_HASHES)

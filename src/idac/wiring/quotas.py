@@ -33,7 +33,8 @@ class QuotaDesk:
 
 def make_quota_desk(administration: Administration, check_s: float, use_of: Callable[[str], JobUse]) -> QuotaDesk:
     store = administration.store
-    quotas = Quotas(store, administration.settings.quotas, check_s, administration.names)
+    limits, names, issuers = administration.settings.quotas, administration.names, administration.issuers
+    quotas = Quotas(store, limits, check_s, names, issuers)
     counter = RateCounter(store)
     return QuotaDesk(quotas, Meter(quotas, counter), Reports(quotas, counter, use_of))
 

@@ -1,0 +1,65 @@
+"""What an account has by the word of identity providers besides data rights: whether that counts, and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from idac.identity.administration import require_account
+from idac.identity.issuers import Issuers
+from idac.identity.model import Account
+from idac.identity.schema import CLAIMED_ADMINS, CLAIMED_RIGHTS, GROUPS, MEMBERS
+from idac.identity.store import IdentityStore, Records
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What an account had by claims and has no more."""
+
+    groups: tuple[str, ...]
+    rights: tuple[str, ...]
+    was_admin: bool
+
+
+def is_administrator(records: Records, account: Account, issuers: Issuers) -> bool:
+    """Whether the account is an administrator's: by an operator's word, or by that of an issuer who may say so now."""
+    if not account.is_admin:
+        return False
+    by_claim = records.claimed_administrator(account.id)
+    return not by_claim or any(issuers.may_make_administrators(issuer) for issuer in by_claim)
+
+
+def forget_claims(store: IdentityStore, name: str, *, actor: str) -> TakenBack:
+    """Take back all that identity providers gave the account, and log it out, so that its next log-in asks them anew.
+
+    What they say then counts again: somebody who must not have it is frozen, or taken out of the team there.
+    """
+    with store.write() as records:
+        account = require_account(records, name)
+        found = TakenBack(*_groups_and_rights(records, account), bool(records.claimed_administrator(account.id)))
+        for table in (CLAIMED_RIGHTS, CLAIMED_ADMINS):
+            records.connection.execute(sa.delete(table).where(table.c.account == account.id))
+        by_claim = sa.delete(MEMBERS).where(MEMBERS.c.account == account.id, MEMBERS.c.source != "")
+        records.connection.execute(by_claim)
+        if found.was_admin:
+            records.change_account(account.id, is_admin=False)
+        sessions = records.end_sessions(account.id)
+        records.note(
+            actor,
+            "user forget-claims",
+            name,
+            groups=found.groups,
+            rights=found.rights,
+            admin=found.was_admin,
+            sessions=sessions,
+        )
+    return found
+
+
+def _groups_and_rights(records: Records, account: Account) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    places = sa.select(GROUPS.c.name).distinct().join(MEMBERS, MEMBERS.c.group == GROUPS.c.id)
+    places = places.where(MEMBERS.c.account == account.id, MEMBERS.c.source != "").order_by(GROUPS.c.name)
+    rights = sa.select(CLAIMED_RIGHTS.c.right).distinct().where(CLAIMED_RIGHTS.c.account == account.id)
+    rights = rights.order_by(CLAIMED_RIGHTS.c.right)
+    return tuple(records.connection.execute(places).scalars()), tuple(records.connection.execute(rights).scalars())

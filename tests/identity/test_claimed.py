@@ -1,0 +1,127 @@
+"""What identity providers gave: it counts while dac.yaml lets them give it, and an administrator takes it back."""
+
+from __future__ import annotations
+
+import pytest
+
+from idac.core.errors import NotAuthenticated, NotFound
+from idac.identity.administration import Administration
+from idac.identity.claimed import TakenBack, forget_claims
+from idac.identity.credentials import parse_token
+from idac.identity.directory import Directory
+from idac.identity.external import ExternalAccounts
+from idac.identity.impersonation import Impersonation
+from idac.identity.issuers import NO_ISSUERS, Issuers
+from idac.identity.model import Account, ExternalIdentity
+from idac.identity.quotas import Quotas
+from idac.identity.settings import DataRight, IdentitySettings, ProviderSettings
+from identity_centre import ME
+from identity_clock import Clock
+
+ISSUER = "https://sso.example.org"
+PROVIDER = ProviderSettings(
+    issuer=ISSUER, client_id="idac", groups={"x": "team"}, rights={"dp1": "dp1"}, admin_groups=["dac-admins"]
+)
+SETTINGS = IdentitySettings(rights={"dp1": DataRight()}, providers={"sso": PROVIDER})
+HERE = Issuers(SETTINGS)
+WITHOUT_ADMINS = Issuers(
+    IdentitySettings(rights=SETTINGS.rights, providers={"sso": PROVIDER.model_copy(update={"admin_groups": []})})
+)
+
+
+@pytest.fixture
+def ada(administration: Administration, clock: Clock) -> Account:
+    """Who has come by the provider, which gave all that one can give."""
+    identity = ExternalIdentity(
+        ISSUER,
+        "1815",
+        "ada",
+        groups=frozenset({"team"}),
+        groups_until=clock.later(days=30),
+        rights=frozenset({"dp1"}),
+        is_admin=True,
+    )
+    return ExternalAccounts(administration.store).account_for(identity)
+
+
+def is_admin(administration: Administration, account: Account, issuers: Issuers) -> bool:
+    return Directory(administration.store, issuers=issuers).by_account(account.id).principal.is_admin
+
+
+@pytest.mark.parametrize(
+    ("providers", "groups"),
+    [
+        ({"sso": PROVIDER}, {"team"}),
+        ({"sso": PROVIDER.model_copy(update={"groups": {}, "group_prefix": "te-"})}, set()),
+        ({"sso": PROVIDER.model_copy(update={"groups": {"y": "team"}})}, {"team"}),
+        ({"sso": PROVIDER.model_copy(update={"groups": {}})}, set()),
+        ({"other": PROVIDER.model_copy(update={"issuer": "https://other.example.org"})}, set()),
+        ({}, set()),
+    ],
+)
+def test_a_place_by_claim_counts_only_while_dac_yaml_lets_the_issuer_give_it(
+    administration: Administration, ada: Account, providers: dict[str, ProviderSettings], groups: set[str]
+) -> None:
+    administration.grant("team", "dp1", actor=ME)
+    settings = IdentitySettings(rights=SETTINGS.rights, providers=providers)
+    store, issuers = administration.store, Issuers(settings)
+    known = Directory(store, issuers=issuers).by_account(ada.id).principal
+    assert known.groups == Quotas(store, settings.quotas, 0, issuers=issuers).account("ada").groups == groups
+    assert ("dp1" in known.rights) == bool(providers.get("sso"))  # the provider gives it by itself too
+    administration.add_members("team", ["ada"], actor=ME)
+    assert Directory(store, issuers=issuers).by_account(ada.id).principal.groups == {"team"}
+
+
+def test_a_place_by_the_beginning_of_a_name_counts_too() -> None:
+    prefixed = PROVIDER.model_copy(update={"group_prefix": "sso-"})
+    issuers = Issuers(IdentitySettings(rights=SETTINGS.rights, providers={"sso": prefixed}))
+    assert [issuers.may_give_group(ISSUER, name) for name in ("sso-x", "ssox", "team")] == [True, False, True]
+
+
+def test_an_administrator_by_claim_is_one_only_while_dac_yaml_lets_the_issuer_say_so(
+    administration: Administration, ada: Account
+) -> None:
+    boss = administration.add_account("boss", actor=ME, is_admin=True)
+    for issuers in (HERE, WITHOUT_ADMINS, NO_ISSUERS):
+        assert is_admin(administration, boss, issuers)
+        assert is_admin(administration, ada, issuers) is (issuers is HERE)
+
+
+def test_a_token_that_such_an_administrator_was_lent_ends_too(administration: Administration, ada: Account) -> None:
+    administration.add_account("eve", actor=ME)
+    _, secret = Impersonation(administration).lend("eve", "a test", actor="ada", administrator="ada")
+    presented = parse_token(secret.text)
+    assert presented is not None
+    assert Directory(administration.store, issuers=HERE).by_token(presented).acting == "ada"
+    with pytest.raises(NotAuthenticated, match="This token was lent to somebody who is no administrator any more"):
+        Directory(administration.store).by_token(presented)
+
+
+def test_all_that_was_given_is_taken_back_and_no_more(administration: Administration, ada: Account) -> None:
+    administration.add_members("own", ["ada"], actor=ME)
+    administration.grant("own", "dp1", actor=ME)
+    secret = administration.add_token("ada", "laptop", actor=ME)[1]
+    store = administration.store
+    with store.write() as records:
+        records.add_session("k" * 22, "d", ada.id, records.now.replace(year=2100), None)
+    assert forget_claims(store, "ada", actor=ME) == TakenBack(("team",), ("dp1",), was_admin=True)
+    with store.read() as records:
+        assert records.claimed_administrator(ada.id) == set()
+    known = Directory(store, issuers=HERE).by_account(ada.id).principal
+    # What people gave stays, and so do tokens, which have nothing any more but that.
+    assert (known.groups, known.rights, known.is_admin) == ({"own"}, {"dp1"}, False)
+    presented = parse_token(secret.text)
+    assert presented is not None
+    assert Directory(store).by_token(presented).principal.groups == {"own"}
+    (entry,) = store.iter_audit(actions=["user forget-claims"])
+    assert (entry.actor, entry.subject) == (ME, "ada")
+    assert entry.detail == {"groups": ["team"], "rights": ["dp1"], "admin": True, "sessions": 1}
+    assert forget_claims(store, "ada", actor=ME) == TakenBack((), (), was_admin=False)
+
+
+def test_an_administrator_whom_an_operator_made_stays_one(administration: Administration) -> None:
+    boss = administration.add_account("boss", actor=ME, is_admin=True)
+    forget_claims(administration.store, "boss", actor=ME)
+    assert is_admin(administration, boss, NO_ISSUERS)
+    with pytest.raises(NotFound, match=r"There is no account of this name\. Given: boos\. Did you mean boss\?"):
+        forget_claims(administration.store, "boos", actor=ME)
