@@ -15,6 +15,7 @@ from command_fixture import Run, command_runner
 from idac.client.kept import LogIn, LogIns
 from idac.core.errors import BadParameter
 from idac.identity.credentials import parse_token
+from idac.identity.model import ACTIONS
 
 CONFIG = "identity:\n  enabled: true\n  rights:\n    dp1: {tables: [dp1]}\n"
 WORDS = "correct horse battery"
@@ -171,6 +172,28 @@ def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -
     written = idac("audit", "export", "--action", "user freeze", "-o", "log.jsonl")
     assert written.out == "Wrote 1 line to log.jsonl.\n"
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_action_that_the_log_does_not_tell_of_is_refused_with_the_nearest(idac: Run) -> None:
+    for given, near in (("login-refused", "Did you mean login refused?"), ("x", "Leave --action out to see all.")):
+        refused = idac("audit", "export", "--action", "login", "--action", given)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            f"Error: The audit log tells of no such action. Given: {given}. Allowed: {', '.join(ACTIONS)}. {near}\n"
+        )
+
+
+def test_a_name_of_which_nothing_is_written_is_told(idac: Run, tmp_path: Path) -> None:
+    idac("user", "add", "ada")
+    assert idac("audit", "export", "--of", "ada").err == ""
+    nothing = "The audit log has nothing of adda: idac user list shows accounts.\n"
+    for more in ([], ["--json"], ["--format", "csv"], ["-o", "log.jsonl"]):
+        done = idac("audit", "export", "--of", "adda", *more)
+        assert (done.code, done.err) == (0, nothing)
+    assert (tmp_path / "log.jsonl").read_text() == ""
+    assert idac("audit", "export", "--of", "ada", "--action", "login").err == (
+        "The audit log has nothing that was asked for of ada: idac user list shows accounts.\n"
+    )
 
 
 def test_accounts_can_be_made_before_identity_is_on(idac: Run, tmp_path: Path) -> None:

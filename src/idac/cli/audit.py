@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -14,7 +14,8 @@ from idac.cli.admin import administration, parse_moment
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json
 from idac.core.errors import BadParameter
-from idac.identity.model import AuditEntry
+from idac.core.nearest import nearest
+from idac.identity.model import ACTIONS, AuditEntry
 from idac.identity.routes_api import entry_json
 
 _COLUMNS = ("at", "actor", "action", "subject", "address", "detail")
@@ -43,30 +44,63 @@ def export(
     as_json: bool,
 ) -> None:
     """Write the log, oldest entries first: administrative acts, log-ins and refused accesses. It holds no secrets."""
+    for action in actions:
+        _require_action(action)
     with administration(options) as identity:
-        entries = identity.store.iter_audit(
-            since=parse_moment(since, "--since", past=True), actions=actions, subject=subject
+        found = _Counted(
+            identity.store.iter_audit(since=parse_moment(since, "--since", past=True), actions=actions, subject=subject)
         )
-        if as_json and output is None:
-            print_json([entry_json(entry) for entry in entries])
-            return
-        lines = _csv(entries) if format_ == "csv" else (_line(entry) for entry in entries)
-        if output is None:
-            for line in lines:
-                click.echo(line, nl=False)
-            return
-        written = _write(output, lines)
+        _export(found, format_, output, as_json)
+    if subject is not None and not found.count:
+        asked = " that was asked for" if since or actions else ""
+        click.echo(f"The audit log has nothing{asked} of {subject}: idac user list shows accounts.", err=True)
+
+
+class _Counted:
+    """Entries, and how many of them there were."""
+
+    def __init__(self, entries: Iterator[AuditEntry]) -> None:
+        self._entries = entries
+        self.count = 0
+
+    def __iter__(self) -> Iterator[AuditEntry]:
+        for entry in self._entries:
+            self.count += 1
+            yield entry
+
+
+def _export(entries: Iterable[AuditEntry], format_: str, output: Path | None, as_json: bool) -> None:
+    if as_json and output is None:
+        print_json([entry_json(entry) for entry in entries])
+        return
+    lines = _csv(entries) if format_ == "csv" else (_line(entry) for entry in entries)
+    if output is None:
+        for line in lines:
+            click.echo(line, nl=False)
+        return
+    written = _write(output, lines)
     if as_json:
         print_json({"file": str(output), "lines": written})
     else:
         click.echo(f"Wrote {counted(written, 'line')} to {output}.")
 
 
+def _require_action(action: str) -> None:
+    if action not in ACTIONS:
+        near = nearest(action, ACTIONS)
+        raise BadParameter(
+            "The audit log tells of no such action.",
+            value=action,
+            allowed=", ".join(ACTIONS),
+            next_step=f"Did you mean {near}?" if near else "Leave --action out to see all.",
+        )
+
+
 def _line(entry: AuditEntry) -> str:
     return json.dumps(entry_json(entry), ensure_ascii=False) + "\n"
 
 
-def _csv(entries: Iterator[AuditEntry]) -> Iterator[str]:
+def _csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(_COLUMNS)
