@@ -76,6 +76,19 @@ def test_a_refusal_names_the_right_and_how_to_ask_for_it() -> None:
     )
 
 
+def test_a_token_that_can_not_be_an_administrators_is_told_so_where_that_would_be_enough() -> None:
+    narrow = Principal("boss", "user", scopes=frozenset({"read:tap"}))
+    with pytest.raises(AccessDenied) as refused:
+        RIGHTS.require_read(narrow, "tycho2", "main")
+    assert str(refused.value) == (
+        "You may not read tycho2.main. Given: caller boss. Allowed: administrators of this centre. "
+        "Administrators need a token with the scope admin, from /auth/tokens; others ask the operator."
+    )
+    with pytest.raises(AccessDenied) as refused:
+        RIGHTS.require_read(narrow, "dp1", "object")
+    assert "scope" not in str(refused.value)
+
+
 def test_who_has_not_logged_in_is_asked_to_first() -> None:
     with pytest.raises(NotAuthenticated) as refused:
         RIGHTS.require_read(ANONYMOUS, "dp1", "object")

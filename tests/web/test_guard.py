@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,10 +22,13 @@ from services import http
 from services.http_server import serving
 
 OPEN = Policy("open", "votable", max_body_bytes=1000)
+JSON = replace(OPEN, face="json")
 LIMITS = BodyLimits(max_form_bytes=500, max_files=2)
 TOKENS = {
     "ann": Principal("ann", "user"),
     "root": Principal("root", "user", is_admin=True),
+    "narrow": Principal("root", "user", scopes=frozenset({"read:tap", "user:token"})),
+    "looker": Principal("ann", "user", scopes=frozenset({"read:tap"}), reads_only=True),
 }
 
 
@@ -80,6 +84,8 @@ def base(spool: Path) -> Iterator[str]:
             PolicyRoute("/crash", crash, methods=["GET"], policy=Policy("open", "text")),
             PolicyRoute("/busy", busy, methods=["GET"], policy=Policy("open", "text")),
             PolicyRoute("/echo", echo, methods=["GET", "POST"], policy=OPEN),
+            PolicyRoute("/sync", hello, methods=["POST"], policy=replace(JSON, scope="read:tap", reads=True)),
+            PolicyRoute("/login", hello, methods=["POST"], policy=replace(JSON, lenient=True)),
         ],
         identify=identify,
     )
@@ -124,6 +130,29 @@ def test_a_user_is_no_administrator(base: str) -> None:
         "Ask the operator."
     )
     assert http.get(f"{base}/admin", headers={"x-test-user": "root"}).text == "hello root"
+
+
+def test_an_administrators_token_without_the_scope_is_told_so(base: str) -> None:
+    refused = http.get(f"{base}/admin", headers={"x-test-user": "narrow"})
+    assert refused.status_code == 403
+    assert refused.json()["error"]["message"] == (
+        "This address is for administrators. Given: caller root, by a token with the scopes read:tap, user:token. "
+        "Allowed: administrators of this centre, by a token with the scope admin. Administrators make one at "
+        "/auth/tokens in a browser, or with idac token create --scope admin."
+    )
+
+
+def test_who_may_only_look_changes_nothing_but_where_a_door_is_said_to_be_for_looking(base: str) -> None:
+    headers = {"x-test-user": "looker"}
+    for method, path in (("GET", "/hello"), ("HEAD", "/hello"), ("POST", "/sync"), ("POST", "/login")):
+        assert http.request(method, f"{base}{path}", headers=headers).status_code == 200
+    for method, path in (("DELETE", "/split"), ("POST", "/echo")):
+        refused = http.request(method, f"{base}{path}", headers=headers)
+        assert refused.status_code == 403
+        assert (
+            f"This token is lent to look, and changes nothing. Given: {method} {path}. "
+            "Allowed: GET, HEAD, and queries that are answered at once. The account's holder does this."
+        ) in refused.text
 
 
 def test_browsers_of_other_origins_may_read_open_answers(base: str) -> None:
@@ -269,6 +298,17 @@ def test_a_declared_body_over_the_limit_is_refused_unread(base: str) -> None:
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"The request is too large. Given: 50000000 bytes. Allowed: 1000 bytes for this address." in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "next_step"), [("/sync", "Send less, or upload a table and join it."), ("/login", "Send less.")]
+)
+def test_uploads_are_advised_only_where_they_are_taken(base: str, path: str, next_step: str) -> None:
+    refused = http.post(f"{base}{path}", content=b"x" * 1001)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        413,
+        f"The request is too large. Given: 1001 bytes. Allowed: 1000 bytes for this address. {next_step}",
+    )
 
 
 def test_fields_over_the_limit_are_refused(base: str) -> None:

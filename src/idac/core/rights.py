@@ -95,14 +95,16 @@ class RightsPolicy:
             f"You may not read {schema}.{table}.",
             value=f"caller {principal.name}",
             allowed=_shown(lacking),
-            next_step=self._next_step(lacking, nameless),
+            next_step=self._next_step(lacking, nameless, principal),
         )
 
-    def _next_step(self, lacking: Iterable[ReadRule], nameless: bool) -> str:
+    def _next_step(self, lacking: Iterable[ReadRule], nameless: bool, principal: Principal) -> str:
         asked = sorted({name for rule in lacking for name in rule.rights & self.how_to_ask.keys()})
         ways = [f"To ask for {name}: {self.how_to_ask[name]}" for name in asked]
         if nameless:
             ways.insert(0, "Log in, or send a token, of an account that has the right.")
+        if any(not rule.groups and not rule.rights for rule in lacking) and not principal.may_use("admin"):
+            ways.append("Administrators need a token with the scope admin, from /auth/tokens; others ask the operator.")
         return " ".join(ways) or "Log in with an account that has this right, or ask the operator for it."
 
 

@@ -30,8 +30,12 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def text_of(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
-    if not isinstance(value, str) or not value:
+    if value is None:
         raise BadParameter(f"{name} is missing.", allowed="text")
+    if not isinstance(value, str):
+        raise BadParameter(f"{name} is no text.", value=json.dumps(value), allowed="text, in quotes")
+    if not value:
+        raise BadParameter(f"{name} is empty.", allowed="text")
     if not is_storable(value):
         raise BadParameter(f"{name} has what is no character.", allowed="text without NUL and lone surrogates")
     return value

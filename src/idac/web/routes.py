@@ -139,7 +139,7 @@ class Guard:
         self.methods = methods
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        body = BoundedBody(receive, self.policy.max_body_bytes)
+        body = BoundedBody(receive, self.policy.max_body_bytes, takes_uploads=self.policy.scope == "read:tap")
         request = Request(scope, body)
         request.state.request_id = secrets.token_hex(8)
         answer = Answer(send, self._headers(request))
@@ -210,12 +210,7 @@ class Guard:
                 "This address needs a log-in.", value=request.url.path, next_step="Log in, or send a token."
             )
         if self.policy.access == "admin" and not principal.is_admin:
-            raise AccessDenied(
-                "This address is for administrators.",
-                value=f"caller {principal.name}",
-                allowed="administrators of this centre",
-                next_step="Ask the operator.",
-            )
+            raise _for_administrators(principal)
         if self.policy.scope is not None and not principal.may_use(self.policy.scope):
             raise AccessDenied(
                 "This token is not for this.",
@@ -253,6 +248,23 @@ class Guard:
         return Response(status_code=204, headers=headers)
 
 
+def _for_administrators(principal: Principal) -> AccessDenied:
+    if principal.may_use("admin"):
+        return AccessDenied(
+            "This address is for administrators.",
+            value=f"caller {principal.name}",
+            allowed="administrators of this centre",
+            next_step="Ask the operator.",
+        )
+    # The account may be an administrator's, whose tokens are that only where it was asked for.
+    return AccessDenied(
+        "This address is for administrators.",
+        value=f"caller {principal.name}, by a token with the scopes {', '.join(sorted(principal.scopes or ()))}",
+        allowed="administrators of this centre, by a token with the scope admin",
+        next_step="Administrators make one at /auth/tokens in a browser, or with idac token create --scope admin.",
+    )
+
+
 class Answer:
     """``send`` that adds a route's headers, remembers whether the status line is out, and ends when its caller must.
 
@@ -286,9 +298,11 @@ class Answer:
 class BoundedBody:
     """``receive`` that stops at a byte count, so that no handler can hold more than its policy allows."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, *, takes_uploads: bool = False) -> None:
+        """*takes_uploads*: a table may be sent in place of long parameters."""
         self._receive = receive
         self._limit = limit
+        self._takes_uploads = takes_uploads
         self._read = 0
         self.ended = False
 
@@ -328,5 +342,5 @@ class BoundedBody:
             "The request is too large.",
             value=f"{declared} bytes" if declared is not None else f"more than {self._limit} bytes",
             allowed=f"{self._limit} bytes for this address",
-            next_step="Send less, or upload a table and join it.",
+            next_step="Send less, or upload a table and join it." if self._takes_uploads else "Send less.",
         )
