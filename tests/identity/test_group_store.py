@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from idac.core.database import Database
 from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.core.principal import Principal
 from idac.identity import group_store
@@ -20,7 +18,7 @@ from idac.identity.quota_settings import LimitSettings, QuotaSettings, RequestSe
 from idac.identity.quotas import Quotas
 from idac.identity.settings import DataRight, IdentitySettings, UserGroupSettings
 from idac.identity.store import IdentityStore, Records
-from services.waiting import until
+from identity_moments import during
 
 ME = "local:tester"
 SETTINGS = IdentitySettings(
@@ -173,22 +171,6 @@ def test_what_names_nothing_is_not_there(groups: UserGroups, administration: Adm
 
 
 # -- who comes at the same moment ------------------------------------------------------------------------------------
-
-
-def during(store: IdentityStore, first: Callable[[Records], object], second: Callable[[], object]) -> Future[object]:
-    """Do *first* in a transaction that ends only once *second* waits for it, and then *second*."""
-    with ThreadPoolExecutor(1) as pool:
-        with store.write() as records:
-            first(records)
-            later = pool.submit(second)
-            if not store.database.is_sqlite:  # which has one writer, so that nobody begins before this one ends
-                until(lambda: later.done() or _someone_waits(store.database))
-        return later
-
-
-def _someone_waits(database: Database) -> bool:
-    with database.read() as connection:
-        return bool(connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from idac.core.errors import BadParameter, Conflict, NotFound
+from idac.core.errors import BadParameter, Conflict, NotAuthenticated, NotFound
 from idac.core.nearest import nearest
 from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
@@ -19,7 +19,7 @@ from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, Toke
 from idac.identity.passwords import hash_password
 from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
 from idac.identity.store import IdentityStore, Records, maybe_ms
-from idac.identity.token_store import add_token, find_token, list_tokens, revoke_token
+from idac.identity.token_store import add_token, find_token, list_tokens, lock_token, revoke_token
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _GROUP = re.compile(GROUP_NAME, re.ASCII)
@@ -280,7 +280,7 @@ class Administration:
                     next_step="Make a service account with idac user add NAME --service.",
                 )
             expires = self._notebook_limits(kind, wanted, expires, records.now)
-            maker = find_token(records, parent) if parent is not None else None
+            maker = _require_maker(records, parent) if parent is not None else None
             if maker is not None and maker.expires is not None:
                 expires = min(expires, maker.expires) if expires is not None else maker.expires
             if expires is not None and expires <= records.now:
@@ -361,6 +361,14 @@ def require_free(records: Records, name: str) -> None:
             value=name,
             next_step=f"Where it is meant for a group again: idac group add {name} --again",
         )
+
+
+def _require_maker(records: Records, key: str) -> Token:
+    """The token by which another is made. Who stole one makes no other after it was revoked, however soon."""
+    maker = lock_token(records, key)
+    if maker is None or maker.revoked is not None:
+        raise NotAuthenticated("This token was revoked.", value=key, next_step="Log in again, or use another token.")
+    return maker
 
 
 def require_scopes(scopes: Collection[str]) -> None:

@@ -47,6 +47,13 @@ def find_token(records: Records, key: str) -> Token | None:
     return _token(row) if row is not None else None
 
 
+def lock_token(records: Records, key: str) -> Token | None:
+    """The token, which nobody revokes until this transaction ends."""
+    held = sa.select(TOKENS.c.key).where(TOKENS.c.key == key).with_for_update(read=True)
+    records.connection.execute(held)  # read after that: a statement that waited would still see it as it was before
+    return find_token(records, key)
+
+
 def token_digest(records: Records, key: str) -> str | None:
     """The hash that a token with this key must have."""
     return records.connection.execute(sa.select(TOKENS.c.digest).where(TOKENS.c.key == key)).scalar_one_or_none()

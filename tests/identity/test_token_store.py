@@ -1,0 +1,67 @@
+"""Tokens that end, and those that were made with them in the same moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from idac.core.errors import NotAuthenticated
+from idac.core.principal import Principal
+from idac.identity.administration import Administration
+from idac.identity.credentials import new_secret
+from idac.identity.self_service import SelfService
+from idac.identity.store import IdentityStore, Records
+from idac.identity.token_store import add_token, lock_token, revoke_token
+from identity_moments import during
+
+ME = "local:tester"
+
+
+@pytest.fixture
+def administration(administration: Administration) -> Administration:
+    administration.add_account("ada", actor=ME)
+    return administration
+
+
+def caller(key: str) -> Principal:
+    """Whoever sends the token, as a process believes for some seconds after it looked."""
+    return Principal("ada", "user", scopes=frozenset({"user:token", "read:tap"}), credential=f"token:{key}")
+
+
+def test_a_token_that_was_revoked_makes_no_other_while_it_is_still_believed(administration: Administration) -> None:
+    stolen, _ = administration.add_token("ada", "laptop", actor=ME, scopes=["user:token", "read:tap"])
+    service = SelfService(administration)
+    service.make_token(caller(stolen.key), "first")
+    administration.revoke(stolen.key, actor=ME)
+    with pytest.raises(NotAuthenticated) as caught:
+        service.make_token(caller(stolen.key), "second")
+    assert caught.value.text == (f"This token was revoked. Given: {stolen.key}. Log in again, or use another token.")
+    now = administration.store.now()
+    assert {(token.name, token.state(now)) for token in administration.tokens("ada")} == {
+        ("laptop", "revoked"),
+        ("first", "revoked"),
+    }
+
+
+def test_a_token_that_is_made_while_its_maker_is_revoked_is_revoked_or_refused(
+    administration: Administration, store: IdentityStore
+) -> None:
+    stolen, _ = administration.add_token("ada", "laptop", actor=ME, scopes=["user:token", "read:tap"])
+    service = SelfService(administration)
+    later = during(
+        store,
+        lambda records: revoke_token(records, stolen.key),
+        lambda: service.make_token(caller(stolen.key), "child"),
+    )
+    assert isinstance(later.exception(), NotAuthenticated)
+    other, _ = administration.add_token("ada", "desk", actor=ME, scopes=["user:token", "read:tap"])
+    secret = new_secret()
+
+    def make(records: Records) -> None:
+        assert lock_token(records, other.key) is not None
+        account = records.account("ada")
+        assert account is not None
+        add_token(records, secret, account.id, "user", "child", frozenset({"read:tap"}), parent=other.key)
+
+    during(store, make, lambda: administration.revoke(other.key, actor=ME)).result()
+    (child,) = (token for token in administration.tokens("ada") if token.key == secret.key)
+    assert child.revoked is not None
