@@ -165,13 +165,32 @@ def test_who_managed_a_group_until_their_place_ended_comes_back_as_a_member(
         lambda: groups.set_end(ADA, "shear", "bob", clock.later(days=1)),
         lambda: administration.remove_members("shear", ["bob"], actor=ME),
     ):
-        join(invitations, BOB, "shear")
-        groups.set_manager(ADA, "shear", "bob", manages=True)
-        ends()
-        clock.advance(days=1)
-        join(invitations, BOB, "shear")
-        assert groups.view(BOB, "shear").role == "member"
-        groups.remove(BOB, "shear", "bob")
+        for comes in (
+            lambda: join(invitations, BOB, "shear"),
+            lambda: administration.add_members("shear", ["bob"], actor=ME),
+        ):
+            join(invitations, BOB, "shear")
+            groups.set_manager(ADA, "shear", "bob", manages=True)
+            _, link = invitations.make_link(BOB, "shear")
+            ends()
+            clock.advance(days=1)
+            comes()
+            assert groups.view(BOB, "shear").role == "member"
+            groups.set_manager(ADA, "shear", "bob", manages=True)
+            with pytest.raises(NotFound):
+                invitations.look(CYD, link.text, address=HOME)
+            groups.remove(BOB, "shear", "bob")
+
+
+def test_invitations_of_who_owned_a_group_end_when_it_is_given_to_somebody_else(
+    groups: UserGroups, invitations: Invitations
+) -> None:
+    groups.make(ADA, "shear")
+    _, link = invitations.make_link(ADA, "shear")
+    groups.give("shear", "bob", actor=ME)
+    groups.set_manager(BOB, "shear", "ada", manages=True)
+    with pytest.raises(NotFound, match=r"This invitation is not good, or not any more."):
+        invitations.join(CYD, link.text, address=HOME)
 
 
 def test_an_invitation_that_is_taken_back_between_a_look_and_a_join_lets_nobody_in(

@@ -217,7 +217,7 @@ class Administration:
                 group_id = records.add_group(group)
                 records.note(actor, "group add", group, in_place_of=before)
             for name in names:
-                records.put_member(group_id, require_account(records, name).id, expires=expires)
+                group_store.add_member(records, group_id, require_account(records, name).id, expires=expires)
                 records.note(actor, "group member", group, account=name, expires=expires)
 
     def _require_read_by_nobody(self, group: str) -> None:

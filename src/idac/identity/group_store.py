@@ -145,6 +145,18 @@ def managers(records: Records, group_id: int) -> frozenset[str]:
     return frozenset(records.connection.execute(query).scalars())
 
 
+def add_member(records: Records, group_id: int, account_id: int, *, expires: datetime | None = None) -> None:
+    """Make the account a member, or set a new date where it is one.
+
+    Whoever managed the group until an earlier place of theirs ended is no manager again by this.
+    """
+    if not is_member(records, group_id, account_id):
+        lapsed = sa.delete(MANAGERS).where(MANAGERS.c.group == group_id, MANAGERS.c.account == account_id)
+        if records.connection.execute(lapsed).rowcount:
+            remove_manager(records, group_id, account_id)
+    records.put_member(group_id, account_id, expires=expires)
+
+
 def add_manager(records: Records, group_id: int, account_id: int) -> None:
     insert = insert_into(records.connection, MANAGERS).values(group=group_id, account=account_id)
     records.connection.execute(insert.on_conflict_do_nothing())

@@ -62,13 +62,14 @@ class UserGroups:
         require_group_name(name)
         if len(description) > _LONGEST_DESCRIPTION or not description.isprintable():
             raise BadParameter("The description can't be used.", allowed=f"{_LONGEST_DESCRIPTION} printable characters")
-        published = self._published()
+        # Asked before anything is locked, as the archive may take its time.
+        means_something = name in self._published() or self._names.means_something(name)
         with self.store.write() as records:
             records.lock_names()
             me = active_account(records, principal)
             self._require_room(records, me)  # first: whoever has none could try as many names as they like
             # Nobody learns whether an account, a group or dac.yaml has it.
-            if name in published or self._names.means_something(name) or not group_store.is_free(records, name):
+            if means_something or not group_store.is_free(records, name):
                 raise Conflict("This name is taken.", value=name, next_step="Choose another.")
             group_id = records.add_group(name, description)
             group_store.put_owner(records, group_id, me.id)
@@ -166,12 +167,14 @@ class UserGroups:
             if to is None:
                 group_store.remove_owner(records, group_id)
             else:
-                self._give(records, group_id, to)
+                self._give(records, group_id, group_store.find_group(records, name), to)
             records.note(actor, "group owner", name, owner=to or "administrators")
 
-    def _give(self, records: Records, group_id: int, to: str) -> None:
+    def _give(self, records: Records, group_id: int, owned: UserGroup | None, to: str) -> None:
         new = require_account(records, to)
         require_active(new, records.now)
+        if owned is not None and owned.owner != to:  # whose invitations end, however they come to manage it later
+            group_store.remove_manager(records, group_id, require_account(records, owned.owner).id)
         group_store.put_owner(records, group_id, new.id, given=True)
         group_store.remove_manager(records, group_id, new.id)
         records.put_member(group_id, new.id)

@@ -210,8 +210,7 @@ class Invitations:
             )
         if not group_store.take_invitation(records, invitation.key):
             raise _gone()
-        group_store.remove_manager(records, group.id, me.id)  # they may have been one until an earlier place ended
-        records.put_member(group.id, me.id, expires=invitation.member_expires)
+        group_store.add_member(records, group.id, me.id, expires=invitation.member_expires)
         records.note(
             me.name,
             "group join",
