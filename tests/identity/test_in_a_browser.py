@@ -12,6 +12,7 @@ from services import http
 from services.oidc_provider import OidcProvider, running
 from services.web_browser import WebBrowser, web_browser
 
+INVITE = "form:has(button[value=invite])"
 PEOPLE = {"1815": {"preferred_username": "ada", "name": "Ada L."}, "1816": {"preferred_username": "eve"}}
 
 
@@ -97,6 +98,102 @@ def test_a_person_links_the_institute_to_an_account_and_unlinks_it(centre: Ident
     browser.press("text=Unlink")
     browser.reach("/auth/identities$")
     assert "No identity of a provider leads to your account yet." in browser.read()
+
+
+def test_a_person_makes_a_group_invites_another_who_joins_and_leaves(
+    centre: IdentityCentre, browser: WebBrowser
+) -> None:
+    for name in ("dee", "fay"):
+        centre.user(name)
+    log_in_here(browser, centre, "dee")
+    browser.open(f"{centre.url}/auth/groups")
+    browser.fill("input[name=name]", "shear")
+    browser.fill("input[name=description]", "Weak lensing")
+    browser.press("text=Make it")
+    browser.reach("/auth/groups/shear$")
+    assert browser.read("tbody") == "dee\towner\tnever\t"
+    browser.fill(f"{INVITE} input[name=who]", "nobody")
+    browser.press("text=Invite this account")
+    assert browser.read("[role=alert]") == "There is no account of this name that can be invited. Given: nobody."
+    browser.fill(f"{INVITE} input[name=who]", "fay")
+    browser.press("text=Invite this account")
+    assert browser.read("tbody >> nth=1").startswith("fay\tdee\t1\t")
+    browser.press("button[value=link]")
+    link = browser.read("code")
+
+    browser.anew()
+    log_in_here(browser, centre, "fay")
+    browser.open(f"{centre.url}/auth/groups")
+    assert browser.read("tbody").startswith("shear\tWeak lensing\tdee\tnever\t")
+    browser.press("button[value=accept]")
+    browser.press("text=shear")
+    browser.reach("/auth/groups/shear$")
+    assert browser.read("tbody").startswith("dee\towner\tnever\t\nfay\tmember\tnever\tLeave")
+    browser.open(link)
+    assert "You are in it already." in browser.read()
+    browser.open(f"{centre.url}/auth/groups/shear")
+    browser.press("text=Leave")
+    browser.reach("/auth/groups$")
+    assert "You are in none." in browser.read()
+    browser.open(link)
+    assert "dee invites you to the group shear (Weak lensing). Its members will see your name." in browser.read()
+    browser.press("form button")
+    browser.reach("/auth/groups/shear$")
+    browser.open(f"{centre.url}/auth/join?invitation=gone")
+    told = "This invitation is not good, or not any more. Ask whoever invited you for a new one."
+    assert browser.read("[role=alert]") == told
+
+
+def test_pages_of_groups_can_be_read_in_a_narrow_window(centre: IdentityCentre, browser: WebBrowser) -> None:
+    owner, other = "g" * 32, "h" * 32
+    for name in (owner, other):
+        centre.user(name)
+    log_in_here(browser, centre, owner)
+    browser.open(f"{centre.url}/auth/groups")
+    browser.fill("input[name=name]", "n" * 64)
+    browser.fill("input[name=description]", "w" * 200)
+    browser.press("text=Make it")
+    browser.reach("/nnn+$")
+    browser.fill(f"{INVITE} input[name=who]", other)
+    browser.press("text=Invite this account")
+    browser.press("button[value=link]")
+    fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    whole = "[...document.querySelectorAll('button')].every(each => each.offsetWidth > each.offsetHeight)"
+    for address in (None, f"{centre.url}/auth/groups"):
+        if address is not None:
+            browser.open(address)
+        for pixels in (360, 700, 1100):
+            browser.width(pixels)
+            assert browser.tell(f"{fits} && {whole}") == "true", (address, pixels)
+
+
+def test_a_form_that_is_filled_in_wrongly_says_so_to_people_and_keeps_what_was_typed(
+    centre: IdentityCentre, browser: WebBrowser
+) -> None:
+    centre.user("ida")
+    log_in_here(browser, centre, "ida")
+    browser.open(f"{centre.url}/auth/groups")
+    browser.fill("input[name=name]", "admins")
+    browser.fill("input[name=description]", "Those & others")
+    browser.press("text=Make it")
+    assert browser.read("[role=alert]") == "This name is taken. Given: admins. Choose another."
+    assert browser.tell("document.querySelector('input[name=description]').value") == "Those & others"
+    browser.fill("input[name=name]", "arcs")
+    browser.press("text=Make it")
+    browser.reach("/auth/groups/arcs$")
+    for text in ("501", "0", "99999999999999999999"):
+        browser.tell("document.querySelector('input[name=uses]').form.noValidate = true")
+        browser.fill("input[name=uses]", text)
+        browser.press("button[value=link]")
+        assert browser.read("[role=alert]") == (
+            f"A link can't be for so many people. Given: {text}. Allowed: 1 to 500, as many as a group may have. No "
+            "link was made. Say for how many people it is."
+        )
+    browser.fill("input[name=who] >> nth=2", "arc")
+    browser.press("text=Delete >> nth=-1")
+    assert browser.read("[role=alert]") == (
+        "This is not the name of the group. Given: arc. Allowed: arcs. Nothing was deleted."
+    )
 
 
 def test_a_person_lets_a_program_in_by_the_code_that_it_shows(centre: IdentityCentre, browser: WebBrowser) -> None:

@@ -42,7 +42,15 @@ class WebBrowser:
         """The text that is seen there."""
         return self._do("read", selector)
 
-    def _do(self, *step: str) -> str:
+    def width(self, pixels: int) -> None:
+        """Make the window so wide."""
+        self._do("width", pixels)
+
+    def tell(self, expression: str) -> str:
+        """What an expression of JavaScript comes to on the page."""
+        return self._do("tell", expression)
+
+    def _do(self, *step: str | int) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(step) + "\n")

@@ -3,75 +3,108 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
+from idac.core.errors import UserError
 from idac.identity.group_model import GroupView, Invitation, Role, UserGroup
 from idac.identity.model import Member
+from idac.identity.settings import UserGroupSettings
 
 GROUPS_PAGE, JOIN_PATH, INVITATIONS_PAGE = "/auth/groups", "/auth/join", "/auth/invitations"
-_PLACES = (("", "no end"), ("30", "30 days"), ("90", "90 days"), ("365", "a year"))
+_PLACES = (("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"))
 _LIVES = (("1", "a day"), ("7", "7 days"), ("30", "30 days"))
-_LINKS = '<a href="/auth/tokens">Tokens</a> · <a href="/auth/quota">Limits</a> · <a href="/auth/logout">Log out</a>'
+_WIDE = 'class="wide" autocomplete="off"'
+_LONG_WORD = 20
+_DAY_S = 24 * 3600
+_LINKS = (
+    f'<a href="{GROUPS_PAGE}">Groups</a> · <a href="/auth/tokens">Tokens</a> · <a href="/auth/quota">Limits</a> · '
+    '<a href="/auth/logout">Log out</a>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who looks at a page, what its forms carry, and what was wrong with the form that was sent before."""
+
+    name: str
+    form: str
+    error: UserError | None = None
+
+    @property
+    def head(self) -> str:
+        """The beginning of every page."""
+        told = ""
+        if self.error is not None:
+            more = html.escape(self.error.text.removeprefix(self.error.what))
+            told = f'<p role="alert"><strong>{html.escape(self.error.what)}</strong>{more}</p>'
+        return f"<p>You are <strong>{html.escape(self.name)}</strong>. {_LINKS}</p>{told}"
 
 
 def groups_body(
-    name: str,
+    visit: Visit,
     groups: Iterable[tuple[UserGroup, Role]],
     others: Iterable[str],
     invitations: Iterable[Invitation],
-    form: str,
     *,
     may_make: bool,
+    typed: tuple[str, str] = ("", ""),
 ) -> str:
     """Groups of people that the caller is in, invitations to answer, and the form to make a group.
 
-    *others* are groups that administrators and identity providers keep.
+    *others* are groups that administrators and identity providers keep; *typed* is the name and description of a group
+    that could not be made.
     """
-    rows = "".join(
-        f'<tr><td><a href="{GROUPS_PAGE}/{group.name}">{group.name}</a></td><td>{html.escape(group.description)}</td>'
-        f"<td>{html.escape(group.owner)}</td><td>{role}</td></tr>"
+    rows = [
+        (
+            f'<a href="{GROUPS_PAGE}/{group.name}">{_words(group.name)}</a>',
+            _words(group.description),
+            _words(group.owner),
+            role,
+        )
         for group, role in groups
-    )
-    table = f"<table>{_head('Group', 'What it is', 'Owner', 'You are')}<tbody>{rows}</tbody></table>"
+    ]
+    table = _table(("Group", "What it is", "Owner", "You are"), rows)
     kept = ", ".join(sorted(others))
     told = f"<p>Groups that the operator or your institute keeps: {html.escape(kept)}.</p>" if kept else ""
     make = (
-        f'<h2>Make a group</h2><form method="post" action="{GROUPS_PAGE}">{_hidden(csrf=form)}'
-        '<p><label>Name<br/><input name="name" maxlength="64" required="required" autocomplete="off"/></label></p>'
-        '<p><label>What it is<br/><input name="description" maxlength="200" autocomplete="off"/></label></p>'
-        f"{_button('Make it')}</form><p>A group gives nobody data rights. You can share what is yours with it.</p>"
+        f'<h2>Make a group</h2><form method="post" action="{GROUPS_PAGE}">{_hidden(csrf=visit.form)}'
+        f'<p><label>Name (a-z, 0-9, - and _)<br/><input name="name" {_WIDE} maxlength="64" '
+        f'pattern="[a-z]([a-z0-9_\\-]*[a-z0-9])?" required="required" value="{html.escape(typed[0])}"/></label></p>'
+        f'<p><label>What it is<br/><input name="description" {_WIDE} maxlength="200" value="{html.escape(typed[1])}"/>'
+        f"</label></p>{_button('Make it')}</form>"
+        "<p>A group gives nobody data rights. You can share what is yours with it.</p>"
     )
     return (
-        f"<p>You are <strong>{html.escape(name)}</strong>. {_LINKS}</p>{_invitations(invitations, form)}"
+        f"{visit.head}{_invitations(invitations, visit.form)}"
         f"<h2>Your groups</h2>{table if rows else '<p>You are in none.</p>'}{told}{make if may_make else ''}"
     )
 
 
 def _invitations(invitations: Iterable[Invitation], form: str) -> str:
-    rows = "".join(
-        f"<tr><td>{each.group}</td><td>{html.escape(each.description)}</td><td>{html.escape(each.inviter)}</td>"
-        f'<td>{_until(each.member_expires)}</td><td><form method="post" action="{INVITATIONS_PAGE}">'
-        f"{_hidden(csrf=form, key=each.key)}{_button('Join', answer='accept')} "
-        f"{_button('Decline', answer='decline')}</form></td></tr>"
+    rows = [
+        (
+            _words(each.group),
+            _words(each.description),
+            _words(each.inviter),
+            _until(each.member_expires),
+            f'<form method="post" action="{INVITATIONS_PAGE}">{_hidden(csrf=form, key=each.key)}'
+            f"{_button('Join', answer='accept')} {_button('Decline', answer='decline')}</form>",
+        )
         for each in invitations
-    )
-    return (
-        f"<h2>Invitations</h2><table>{_head('Group', 'What it is', 'From', 'Your place ends', '')}"
-        f"<tbody>{rows}</tbody></table>"
-        if rows
-        else ""
-    )
+    ]
+    return f"<h2>Invitations</h2>{_table(('Group', 'What it is', 'From', 'Your place ends', ''), rows)}" if rows else ""
 
 
-def group_body(view: GroupView, name: str, form: str, *, may_invite: bool, link: str | None = None) -> str:
+def group_body(view: GroupView, visit: Visit, settings: UserGroupSettings, link: str | None = None) -> str:
     """One group with its members, and what the caller may do there; *link* is one just made, shown this once."""
     told = ""
     if link is not None:
         told = (
             "<h2>Your new link</h2><p>Send it to those whom you invite. Copy it now: it is kept nowhere and can't be "
-            f'shown again.</p><p style="overflow-wrap:anywhere"><code>{html.escape(link)}</code></p>'
+            f"shown again.</p><p><code>{html.escape(link)}</code></p>"
         )
     if view.unmeant:
         told += (
@@ -79,14 +112,12 @@ def group_body(view: GroupView, name: str, form: str, *, may_invite: bool, link:
             "else at this centre. Ask the operator to say that this group is meant, or make one of another name.</p>"
         )
     group = view.group
-    rows = "".join(_member(view, member, name, form) for member in _once(view.members))
+    rows = [_member(view, member, visit) for member in _once(view.members)]
     what = f"{html.escape(group.description)} · " if group.description else ""
-    manage = _manage(view, form, may_invite=may_invite) if view.may_manage else ""
+    manage = _manage(view, visit.form, settings) if view.may_manage else ""
     return (
-        f"{told}<p>{what}Owner: <strong>{html.escape(group.owner)}</strong> · number {group.gid} · "
-        f'<a href="{GROUPS_PAGE}">Groups</a></p>'
-        f"<h2>Members</h2><table>{_head('Name', 'Role', 'Place ends', '')}"
-        f"<tbody>{rows}</tbody></table>{manage}{_end(view, form)}"
+        f"{visit.head}{told}<p>{what}Owner: <strong>{html.escape(group.owner)}</strong> · number {group.gid}</p>"
+        f"<h2>Members</h2>{_table(('Name', 'Role', 'Place ends', ''), rows)}{manage}{_end(view, visit.form)}"
     )
 
 
@@ -95,43 +126,51 @@ def _once(members: Iterable[Member]) -> Iterable[Member]:
     return {member.account: member for member in members}.values()
 
 
-def _member(view: GroupView, member: Member, me: str, form: str) -> str:
-    group, who = view.group, member.account
+def _member(view: GroupView, member: Member, visit: Visit) -> tuple[str, ...]:
+    group, who, form, is_me = view.group, member.account, visit.form, member.account == visit.name
     role = "owner" if who == group.owner else "manager" if who in view.managers else "member"
     buttons = []
     if view.may_own and role != "owner":
         words, act = ("Make a member", "demote") if role == "manager" else ("Make a manager", "promote")
         buttons.append(_act(group.name, form, words, act, who))
-    if role != "owner" and who != me and (view.may_own or (view.may_manage and role == "member")):
+    if role != "owner" and not is_me and (view.may_own or (view.may_manage and role == "member")):
         buttons.append(_act(group.name, form, "Remove", "remove", who))
-    if role != "owner" and who == me:
+    if role != "owner" and is_me:
         buttons.append(_act(group.name, form, "Leave", "remove", who))
-    cells = (html.escape(who), role, _until(member.expires), " ".join(buttons))
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return _words(who), role, _until(member.expires), " ".join(buttons)
 
 
-def _manage(view: GroupView, form: str, *, may_invite: bool) -> str:
+def _manage(view: GroupView, form: str, settings: UserGroupSettings) -> str:
     group = view.group
-    rows = "".join(
-        f"<tr><td>{html.escape(each.account) if each.account else 'a link'}</td><td>{html.escape(each.inviter)}</td>"
-        f"<td>{each.uses}</td><td>{each.expires:%Y-%m-%d}</td><td>{_until(each.member_expires)}</td>"
-        f"<td>{_act(group.name, form, 'Take back', 'withdraw', each.key)}</td></tr>"
+    rows = [
+        (
+            _words(each.account) if each.account else "a link",
+            _words(each.inviter),
+            str(each.uses),
+            f"{each.expires:%Y-%m-%d}" if each.holds else "lets nobody in now",
+            _until(each.member_expires),
+            _act(group.name, form, "Take back", "withdraw", each.key),
+        )
         for each in view.invitations
-    )
-    table = (
-        f"<h2>Open invitations</h2><table>{_head('For', 'From', 'Times', 'Ends', 'Place ends', '')}"
-        f"<tbody>{rows}</tbody></table>"
-    )
+    ]
+    table = f"<h2>Open invitations</h2>{_table(('For', 'From', 'Times', 'Ends', 'Place ends', ''), rows)}"
+    begin = f'<form method="post" action="{GROUPS_PAGE}/{group.name}">{_hidden(csrf=form)}'
+    how_long = f"<p>{_lives(settings)}{_select('place_days', 'The place in the group ends', _PLACES, '')}</p>"
     invite = (
-        f'<h2>Invite</h2><form method="post" action="{GROUPS_PAGE}/{group.name}">{_hidden(csrf=form)}'
-        '<p><label>Account<br/><input name="who" maxlength="32" autocomplete="off"/></label></p>'
-        f"<p>{_select('days', 'The invitation is good for', _LIVES, '7')} "
-        f"{_select('place_days', 'the place has', _PLACES, '')}</p>"
-        f"{_button('Invite this account', act='invite')}"
-        '<p>Or make a link, for <label><input name="uses" type="number" min="1" value="1" style="width:5rem"/> '
-        f"people: </label>{_button('Make a link', act='link')}</p></form>"
+        f'<h2>Invite</h2>{begin}<p><label>Account<br/><input name="who" {_WIDE} maxlength="32" required="required"/>'
+        f"</label></p>{how_long}{_button('Invite this account', act='invite')}</form>"
+        "<h2>Invite by a link</h2><p>Whoever has it, and an account here, can join.</p>"
+        f'{begin}<p><label>For how many people <input name="uses" type="number" min="1" max="{settings.max_members}" '
+        f'value="1" required="required"/></label></p>{how_long}{_button("Make a link", act="link")}</form>'
     )
-    return f"{table if rows else ''}{invite if may_invite else ''}"
+    return f"{table if rows else ''}{invite if settings.enabled else ''}"
+
+
+def _lives(settings: UserGroupSettings) -> str:
+    """How long an invitation may be good for here; nothing where it is less than a day, and needs no choice."""
+    lives = [(days, words) for days, words in _LIVES if int(days) * _DAY_S <= settings.invitation_s]
+    chosen = "7" if ("7", "7 days") in lives else "1"
+    return f"{_select('days', 'Good for', lives, chosen)}<br/>" if lives else ""
 
 
 def _end(view: GroupView, form: str) -> str:
@@ -141,23 +180,28 @@ def _end(view: GroupView, form: str) -> str:
     return (
         f'<h2>Hand the group over</h2><form method="post" action="{GROUPS_PAGE}/{name}">{_hidden(csrf=form)}'
         "<p>The member is its owner from now on, and you manage it.</p>"
-        '<p><label>Member<br/><input name="who" maxlength="32" autocomplete="off" required="required"/></label> '
-        f"{_button('Hand over', act='hand-over')}</p></form>"
+        f'<p><label>Member<br/><input name="who" {_WIDE} maxlength="32" required="required"/></label></p>'
+        f"{_button('Hand over', act='hand-over')}</form>"
         f'<h2>Delete the group</h2><form method="post" action="{GROUPS_PAGE}/{name}">{_hidden(csrf=form)}'
         "<p>Everyone loses their place, and nobody can ever make a group of this name again.</p>"
-        f'<p><label>Type its name to delete it<br/><input name="who" autocomplete="off" required="required"/></label> '
-        f"{_button('Delete', act='delete')}</p></form>"
+        f'<p><label>Type its name to delete it<br/><input name="who" {_WIDE} required="required"/></label></p>'
+        f"{_button('Delete', act='delete')}</form>"
     )
 
 
-def join_body(invitation: Invitation, secret: str, form: str, name: str) -> str:
+def join_body(invitation: Invitation, secret: str, visit: Visit, *, is_in: bool) -> str:
     """What a link invites to, with a button: opening an address uses nothing up."""
     what = f" ({html.escape(invitation.description)})" if invitation.description else ""
+    told = (
+        f"{visit.head}<p><strong>{html.escape(invitation.inviter)}</strong> invites you to the group "
+        f"<strong>{invitation.group}</strong>{what}."
+    )
+    if is_in:
+        return f'{told} You are <a href="{GROUPS_PAGE}/{invitation.group}">in it</a> already.</p>'
     return (
-        f"<p><strong>{html.escape(invitation.inviter)}</strong> invites you to the group "
-        f"<strong>{invitation.group}</strong>{what}. You are <strong>{html.escape(name)}</strong>. Its members will "
-        f"see your name. Your place has {_until(invitation.member_expires, 'no end')}.</p>"
-        f'<form method="post" action="{JOIN_PATH}">{_hidden(csrf=form, invitation=secret)}{_button("Join")}</form>'
+        f"{told} Its members will see your name. Your place has {_until(invitation.member_expires, 'no end')}.</p>"
+        f'<form method="post" action="{JOIN_PATH}">{_hidden(csrf=visit.form, invitation=secret)}'
+        f"{_button('Join')}</form>"
     )
 
 
@@ -168,9 +212,26 @@ def _act(group: str, form: str, words: str, act: str, who: str) -> str:
     )
 
 
-def _head(*titles: str) -> str:
-    cells = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
-    return f"<thead><tr>{cells}</tr></thead>"
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of markup; in a narrow window each row is a card, whose lines begin with the titles."""
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-title="{title}">{cell}</td>' if title else f"<td>{cell}</td>"
+            for title, cell in zip(titles, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+
+
+def _words(text: str) -> str:
+    """Text for a table; one with a long word may be broken anywhere, as that would make its column too wide."""
+    shown = html.escape(text)
+    is_long = max(map(len, text.split()), default=0) > _LONG_WORD
+    return f'<span class="long">{shown}</span>' if is_long else shown
 
 
 def _select(name: str, words: str, options: Iterable[tuple[str, str]], chosen: str) -> str:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idac.core.errors import BadParameter
+from idac.core.errors import BadParameter, NotFound, UserError
 from idac.core.principal import Principal
 from idac.identity.cookies import Cookies
-from idac.identity.group_model import GroupView
+from idac.identity.group_model import GroupView, Invitation
 from idac.identity.groups import UserGroups
 from idac.identity.identify import address_of
 from idac.identity.invitations import Invitations
@@ -21,6 +21,7 @@ from idac.identity.pages_groups import (
     GROUPS_PAGE,
     INVITATIONS_PAGE,
     JOIN_PATH,
+    Visit,
     group_body,
     groups_body,
     join_body,
@@ -53,34 +54,62 @@ class GroupPages:
         ]
 
     async def show_all(self, request: Request) -> Response:
-        principal = principal_of(request)
+        return await self._all(request, principal_of(request))
+
+    async def _all(
+        self,
+        request: Request,
+        principal: Principal,
+        error: UserError | None = None,
+        typed: tuple[str, str] = ("", ""),
+    ) -> Response:
         mine = await self._web.in_state_thread(lambda: self._groups.mine(principal))
         asked = await self._web.in_state_thread(lambda: self._invitations.mine(principal))
         others = principal.groups - {group.name for group, _ in mine}
-        form, may_make = self._form(request, principal), self._groups.settings.enabled
-        return page("Groups", groups_body(principal.name, mine, others, asked, form, may_make=may_make))
+        body = groups_body(
+            self._visit(request, principal, error),
+            mine,
+            others,
+            asked,
+            may_make=self._groups.settings.enabled,
+            typed=typed,
+        )
+        return page("Groups", body, error.status if error else 200)
 
     async def make(self, request: Request) -> Response:
         principal, sent = await self._sent(request)
-        name, description = sent.required("NAME", "a name for the group"), sent.text("DESCRIPTION") or ""
-        await self._web.in_state_thread(lambda: self._groups.make(principal, name, description))
+        name, description = sent.text("NAME") or "", sent.text("DESCRIPTION") or ""
+        try:
+            await self._web.in_state_thread(lambda: self._groups.make(principal, name, description))
+        except UserError as error:
+            _require_person(principal, error)
+            return await self._all(request, principal, error, (name, description))
         return _to(f"{GROUPS_PAGE}/{name}")
 
     async def show(self, request: Request) -> Response:
         return await self._page(request, principal_of(request))
 
-    async def _page(self, request: Request, principal: Principal, link: str | None = None) -> Response:
+    async def _page(
+        self, request: Request, principal: Principal, link: str | None = None, error: UserError | None = None
+    ) -> Response:
         name = request.path_params["name"]
         view: GroupView = await self._web.in_state_thread(lambda: self._groups.view(principal, name))
-        form, may_invite = self._form(request, principal), self._groups.settings.enabled
-        return page(f"Group {name}", group_body(view, principal.name, form, may_invite=may_invite, link=link))
+        body = group_body(view, self._visit(request, principal, error), self._groups.settings, link)
+        return page(f"Group {name}", body, error.status if error else 200)
 
     async def change(self, request: Request) -> Response:
         """One of the page's forms: ``act`` says which, and ``who`` whom or what it is about."""
         principal, sent = await self._sent(request)
+        try:
+            return await self._change(request, principal, sent)
+        except UserError as error:
+            _require_person(principal, error)
+            return await self._page(request, principal, error=error)
+
+    async def _change(self, request: Request, principal: Principal, sent: Parameters) -> Response:
         name, act = request.path_params["name"], sent.choice("ACT", _ACTS)
         if act == "LINK":
-            uses, expires = sent.integer("USES", minimum=1) or 1, self._in_days(sent, "DAYS")
+            uses, expires = self._uses(sent), self._in_days(sent, "DAYS")
             ends = self._in_days(sent, "PLACE_DAYS")
             _, secret = await self._web.in_state_thread(
                 lambda: self._invitations.make_link(principal, name, uses=uses, expires=expires, member_expires=ends)
@@ -99,7 +128,9 @@ class GroupPages:
             expires, ends = self._in_days(sent, "DAYS"), self._in_days(sent, "PLACE_DAYS")
             return lambda: self._invitations.invite(principal, name, who, expires=expires, member_expires=ends)
         if act == "DELETE" and who != name:
-            raise BadParameter("This is not the name of the group.", value=who, allowed=name)
+            raise BadParameter(
+                "This is not the name of the group.", value=who, allowed=name, next_step="Nothing was deleted."
+            )
         acts: dict[str | None, Callable[[], object]] = {
             "WITHDRAW": lambda: self._invitations.withdraw(principal, name, who),
             "REMOVE": lambda: self._groups.remove(principal, name, who),
@@ -112,6 +143,19 @@ class GroupPages:
             raise BadParameter("ACT is missing.", allowed=", ".join(_ACTS))
         return acts[act]
 
+    def _uses(self, sent: Parameters) -> int:
+        """For how many people a link is to be."""
+        text, most = sent.text("USES") or "1", self._groups.settings.max_members
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+        if not 1 <= number <= most:
+            raise BadParameter(
+                "A link can't be for so many people.",
+                value=text,
+                allowed=f"1 to {most}, as many as a group may have",
+                next_step="No link was made. Say for how many people it is.",
+            )
+        return number
+
     def _in_days(self, sent: Parameters, name: str) -> datetime | None:
         days = sent.integer(name, minimum=1, maximum=_MOST_DAYS)
         return self._groups.store.now() + timedelta(days=days) if days is not None else None
@@ -121,26 +165,44 @@ class GroupPages:
     async def answer(self, request: Request) -> Response:
         principal, sent = await self._sent(request)
         key, accept = sent.required("KEY", "an invitation"), sent.choice("ANSWER", ["ACCEPT", "DECLINE"]) == "ACCEPT"
-        await self._web.in_state_thread(lambda: self._invitations.answer(principal, key, accept=accept))
+        try:
+            await self._web.in_state_thread(lambda: self._invitations.answer(principal, key, accept=accept))
+        except UserError as error:
+            _require_person(principal, error)
+            return await self._all(request, principal, error)
         return _to(GROUPS_PAGE)
 
     async def ask_to_join(self, request: Request) -> Response:
         """What a link invites to, with a button."""
-        principal, address = principal_of(request), address_of(request)
-        secret = request.query_params.get("invitation", "")
-        found = await self._web.in_state_thread(lambda: self._invitations.look(principal, secret, address=address))
-        return page("Join a group", join_body(found, secret, self._form(request, principal), principal.name))
+        principal, secret = principal_of(request), request.query_params.get("invitation", "")
+        try:
+            found = await self._look(request, principal, secret)
+        except NotFound as error:
+            _require_person(principal, error)
+            return page("Join a group", self._visit(request, principal, error).head, error.status)
+        is_in = found.group in principal.groups
+        body = join_body(found, secret, self._visit(request, principal), is_in=is_in)
+        return page("Join a group", body)
+
+    async def _look(self, request: Request, principal: Principal, secret: str) -> Invitation:
+        address = address_of(request)
+        return await self._web.in_state_thread(lambda: self._invitations.look(principal, secret, address=address))
 
     async def join(self, request: Request) -> Response:
         principal, sent = await self._sent(request)
         secret, address = sent.required("INVITATION", "the secret of a link"), address_of(request)
-        found = await self._web.in_state_thread(lambda: self._invitations.join(principal, secret, address=address))
+        try:
+            found = await self._web.in_state_thread(lambda: self._invitations.join(principal, secret, address=address))
+        except UserError as error:
+            _require_person(principal, error)
+            return await self._all(request, principal, error)
         return _to(f"{GROUPS_PAGE}/{found.group}")
 
     # -- forms -------------------------------------------------------------------------------------------------------
 
-    def _form(self, request: Request, principal: Principal) -> str:
-        return self._cookies.form_token(request) if by_session(principal) else ""
+    def _visit(self, request: Request, principal: Principal, error: UserError | None = None) -> Visit:
+        form = self._cookies.form_token(request) if by_session(principal) else ""
+        return Visit(principal.name, form, error)
 
     async def _sent(self, request: Request) -> tuple[Principal, Parameters]:
         """The caller and the form, which must be one that this centre gave to this browser."""
@@ -149,6 +211,12 @@ class GroupPages:
             if by_session(principal):
                 self._cookies.require_form_token(request, sent.one("CSRF"))
             return principal, sent
+
+
+def _require_person(principal: Principal, error: UserError) -> None:
+    """Raise *error* again for a program, and where it is no word on what was sent: a page would not tell it better."""
+    if not by_session(principal) or error.status not in (400, 403, 404, 409):
+        raise error
 
 
 def _to(path: str) -> Response:

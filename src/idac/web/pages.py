@@ -13,7 +13,16 @@ _STYLE = (
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;"
     "border-bottom:1px solid #8884}td.number,th+th+th{text-align:right;font-variant-numeric:tabular-nums}"
     "td{overflow-wrap:anywhere}td.number{white-space:nowrap}"
+    "body{overflow-wrap:break-word}button,input,select{font:inherit}button{white-space:nowrap;overflow-wrap:normal}"
+    ".wide{width:100%;max-width:26rem;box-sizing:border-box}"
+    "[role=alert]{border-left:.25rem solid #c43;padding:.3rem .8rem}"
     "dt{font-weight:600}dd{margin:0 0 .6rem}"
+    # Tables of words: to the left, and in a narrow window a card a row.
+    ".cards th{text-align:left}.cards td{overflow-wrap:break-word}.cards .long{overflow-wrap:anywhere}"
+    ".cards form{display:inline-block;margin:0 .3rem .2rem 0}"
+    "@media(max-width:44rem){.cards thead{display:none}.cards tr{display:block;border-bottom:1px solid #8884;"
+    "padding:.5rem 0}.cards td{display:block;border:0;padding:.1rem 0}.cards td:empty{display:none}"
+    ".cards td[data-title]:before{content:attr(data-title) ': ';opacity:.7}}"
 )
 
 

@@ -19,6 +19,8 @@ const steps = {
   reach: (pattern) => page.waitForURL(new RegExp(pattern)),
   read: (selector) => page.innerText(selector),
   address: () => page.url(),
+  width: (pixels) => page.setViewportSize({ width: pixels, height: 800 }),
+  tell: (expression) => page.evaluate(expression).then(String),
 };
 for await (const line of createInterface({ input: process.stdin })) {
   const [step, ...parameters] = JSON.parse(line);
