@@ -215,6 +215,21 @@ def test_scopes_that_there_are_not(administration: Administration, scopes: list[
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "The token needs a name. Allowed: 1 to 64 printable characters."),
+        ("x" * 300, "The token's name is too long. Given: 300 characters. Allowed: 1 to 64 printable characters."),
+        ("a\nb", "The token's name can't be printed. Given: 'a\\nb'. Allowed: 1 to 64 printable characters."),
+    ],
+)
+def test_names_that_a_token_can_not_have(administration: Administration, name: str, words: str) -> None:
+    administration.add_account("ada", actor=ME)
+    with pytest.raises(BadParameter) as refused:
+        administration.add_token("ada", name, actor=ME)
+    assert str(refused.value) == words
+
+
 def test_the_first_administrator_gets_links_until_one_was_used(administration: Administration) -> None:
     first = administration.first_administrator(actor=ME)
     again = administration.first_administrator(actor=ME)

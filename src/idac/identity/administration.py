@@ -23,6 +23,7 @@ from idac.identity.token_store import add_token, find_token, list_tokens, lock_t
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _GROUP = re.compile(GROUP_NAME, re.ASCII)
+_LONGEST_TOKEN_NAME = 64
 #: Seconds for which a one-time log-in link is good.
 LINK_S = 24 * 3600
 #: What a token for a notebook may do at most: it lies in a file that a whole session can read.
@@ -268,8 +269,7 @@ class Administration:
         """A new token and its secret, which is never to be had again."""
         wanted = frozenset(scopes)
         require_scopes(wanted)
-        if not 1 <= len(name) <= 64 or not name.isprintable():
-            raise BadParameter("The token needs a name.", value=name, allowed="1 to 64 printable characters")
+        _require_token_name(name)
         secret = new_secret()
         with self.store.write() as records:
             owner = require_account(records, account)
@@ -369,6 +369,16 @@ def _require_maker(records: Records, key: str) -> Token:
     if maker is None or maker.revoked is not None:
         raise NotAuthenticated("This token was revoked.", value=key, next_step="Log in again, or use another token.")
     return maker
+
+
+def _require_token_name(name: str) -> None:
+    allowed = f"1 to {_LONGEST_TOKEN_NAME} printable characters"
+    if not name:
+        raise BadParameter("The token needs a name.", allowed=allowed)
+    if len(name) > _LONGEST_TOKEN_NAME:
+        raise BadParameter("The token's name is too long.", value=f"{len(name)} characters", allowed=allowed)
+    if not name.isprintable():
+        raise BadParameter("The token's name can't be printed.", value=repr(name), allowed=allowed)
 
 
 def require_scopes(scopes: Collection[str]) -> None:
