@@ -85,6 +85,9 @@ def test_an_administrator_by_claim_is_one_only_while_dac_yaml_lets_the_issuer_sa
     for issuers in (HERE, WITHOUT_ADMINS, NO_ISSUERS):
         assert is_admin(administration, boss, issuers)
         assert is_admin(administration, ada, issuers) is (issuers is HERE)
+        administration.issuers = issuers
+        listed = {account.name: account.is_admin for account in administration.accounts()}
+        assert listed == {"ada": issuers is HERE, "boss": True}
 
 
 def test_a_token_that_such_an_administrator_was_lent_ends_too(administration: Administration, ada: Account) -> None:

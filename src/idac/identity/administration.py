@@ -13,7 +13,7 @@ from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.group_names import GroupNames, names_in_use
-from idac.identity.issuers import Issuers
+from idac.identity.issuers import Issuers, is_administrator
 from idac.identity.memberships import unmeant
 from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, TokenKind
 from idac.identity.passwords import hash_password
@@ -80,8 +80,10 @@ class Administration:
         return made
 
     def accounts(self) -> list[Account]:
+        """All accounts; administrators are those who are so now."""
         with self.store.read() as records:
-            return records.accounts()
+            found = records.accounts()
+            return [replace(each, is_admin=is_administrator(records, each, self.issuers)) for each in found]
 
     def account(self, name: str) -> Account:
         with self.store.read() as records:

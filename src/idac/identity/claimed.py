@@ -1,4 +1,4 @@
-"""What an account has by the word of identity providers besides data rights: whether that counts, and how it ends."""
+"""What an account has by the word of identity providers, taken back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from idac.identity.administration import require_account
-from idac.identity.issuers import Issuers
 from idac.identity.model import Account
 from idac.identity.schema import CLAIMED_ADMINS, CLAIMED_RIGHTS, GROUPS, MEMBERS
 from idac.identity.store import IdentityStore, Records
@@ -20,14 +19,6 @@ class TakenBack:
     groups: tuple[str, ...]
     rights: tuple[str, ...]
     was_admin: bool
-
-
-def is_administrator(records: Records, account: Account, issuers: Issuers) -> bool:
-    """Whether the account is an administrator's: by an operator's word, or by that of an issuer who may say so now."""
-    if not account.is_admin:
-        return False
-    by_claim = records.claimed_administrator(account.id)
-    return not by_claim or any(issuers.may_make_administrators(issuer) for issuer in by_claim)
 
 
 def forget_claims(store: IdentityStore, name: str, *, actor: str) -> TakenBack:

@@ -10,11 +10,10 @@ import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
-from idac.identity.claimed import is_administrator
 from idac.identity.claimed_rights import held_by_claim
 from idac.identity.credentials import Presented, matches
 from idac.identity.group_names import NO_NAMES, GroupNames
-from idac.identity.issuers import NO_ISSUERS, Issuers
+from idac.identity.issuers import NO_ISSUERS, Issuers, is_administrator
 from idac.identity.lent_tokens import is_lent, lender, require_lender
 from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token

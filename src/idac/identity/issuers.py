@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from idac.identity.model import Account
 from idac.identity.settings import AnyProviderSettings, IdentitySettings
+from idac.identity.store import Records
 
 
 class Issuers:
@@ -31,3 +33,11 @@ class Issuers:
 
 
 NO_ISSUERS = Issuers(IdentitySettings())
+
+
+def is_administrator(records: Records, account: Account, issuers: Issuers) -> bool:
+    """Whether the account is an administrator's: by an operator's word, or by that of an issuer who may say so now."""
+    if not account.is_admin:
+        return False
+    by_claim = records.claimed_administrator(account.id)
+    return not by_claim or any(issuers.may_make_administrators(issuer) for issuer in by_claim)

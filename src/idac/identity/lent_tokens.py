@@ -8,8 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, NotAuthenticated
-from idac.identity.claimed import is_administrator
-from idac.identity.issuers import Issuers
+from idac.identity.issuers import Issuers, is_administrator
 from idac.identity.model import Account, Token
 from idac.identity.schema import LENT_TOKENS
 from idac.identity.store import Records

@@ -15,9 +15,8 @@ from idac.core.errors import BadParameter, NotFound, StoreUnavailable
 from idac.core.principal import ANONYMOUS, Principal
 from idac.core.quota import LIMITS, UNLIMITED, Limit, Quota
 from idac.identity.administration import require_account
-from idac.identity.claimed import is_administrator
 from idac.identity.group_names import NO_NAMES, GroupNames
-from idac.identity.issuers import NO_ISSUERS, Issuers
+from idac.identity.issuers import NO_ISSUERS, Issuers, is_administrator
 from idac.identity.memberships import groups_now
 from idac.identity.quota_settings import QuotaSettings
 from idac.identity.schema import ACCOUNTS, QUOTAS
