@@ -10,14 +10,20 @@ from idac.identity.store import IdentityStore, Records
 from services.waiting import until
 
 
-def during(store: IdentityStore, first: Callable[[Records], object], second: Callable[[], object]) -> Future[object]:
-    """Do *first* in a transaction that ends only once *second* waits for it, and then *second*."""
+def during(
+    store: IdentityStore,
+    first: Callable[[Records], object],
+    second: Callable[[], object],
+    last: Callable[[Records], object] = lambda _: None,
+) -> Future[object]:
+    """Do *first* in a transaction that ends, with *last*, only once *second* waits for it; and then *second*."""
     with ThreadPoolExecutor(1) as pool:
         with store.write() as records:
             first(records)
             later = pool.submit(second)
             if not store.database.is_sqlite:  # which has one writer, so that nobody begins before this one ends
                 until(lambda: later.done() or _someone_waits(store.database))
+            last(records)
         return later
 
 

@@ -220,6 +220,27 @@ def test_who_comes_for_the_first_time_in_two_windows_has_one_account(
     assert [account.name for account in administration.accounts()] == ["ada", "bob", "cyd", "dan"]
 
 
+def test_log_ins_of_one_account_at_once_wait_for_each_other_in_one_order(
+    administration: Administration, store: IdentityStore
+) -> None:
+    claim(store, "arcs", "lenses")
+    claim(store)
+    dan = administration.account("dan")
+
+    def log_in(records: Records) -> None:
+        records.lock_account(dan.id)
+        put(records, "lenses")
+
+    def put(records: Records, name: str) -> None:
+        group_id = records.group_id(name)
+        assert group_id is not None
+        records.put_member(group_id, dan.id, source="https://sso.example.org")
+
+    later = during(store, log_in, lambda: claim(store, "arcs"), lambda records: put(records, "arcs"))
+    assert later.result() == "dan"
+    assert [group.name for group in administration.groups() if group.members] == ["arcs"]
+
+
 def test_of_two_ways_in_that_are_ended_at_once_one_stays(store: IdentityStore) -> None:
     claim(store)
     external = ExternalAccounts(store)

@@ -147,12 +147,11 @@ class ExternalAccounts:
             require_group_name(name)
         if any(records.group_id(name) is None for name in identity.groups):
             self._make_groups(records, account, identity)
-        kept: list[int] = []
-        for name in sorted(identity.groups):
-            group_id = records.lock_group(name, shared=True)
-            if group_id is not None:
-                records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
-                kept.append(group_id)
+        found = (records.lock_group(name, shared=True) for name in sorted(identity.groups))
+        kept = [group_id for group_id in found if group_id is not None]
+        records.lock_account(account.id)  # two log-ins at once would wait for each other's places
+        for group_id in kept:
+            records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
         records.remove_members_from(identity.issuer, account.id, but=kept)
 
     def _make_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
