@@ -37,8 +37,8 @@ def open_engine(loaded: Loaded[DacSettings], scratch: Path) -> DuckDBEngine:
     settings = loaded.settings
     stores = [_store(loaded, place.location) for place in (settings.archive, settings.results)]
     readable = [str(scratch), *(store.location for store in stores)]
-    buckets = {store.bucket: store for store in stores if isinstance(store, S3BucketStore)}
-    return DuckDBEngine(settings.engine, scratch, readable=readable, stores=list(buckets.values()))
+    remote = [store for store in stores if isinstance(store, S3BucketStore)]
+    return DuckDBEngine(settings.engine, scratch, readable=readable, stores=remote)
 
 
 def _store(loaded: Loaded[DacSettings], location: str) -> Store:

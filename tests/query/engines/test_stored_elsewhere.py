@@ -76,6 +76,13 @@ def test_ids_small_tables_and_cones_of_an_archive_in_s3(remote: Asking) -> None:
     assert scan.reason.startswith("look-up of one id; ")
     assert remote.rows(look_up) == [(wanted, STARS["ra"][17].as_py())]
 
+    cone = "SELECT id FROM demo.stars WHERE DISTANCE(ra, dec, 0, 0) < 0.5 AND mag > 18"
+    assert explain(remote, cone).sql.startswith("-- Answered from these row groups without SQL")
+    near = np.hypot((STARS["ra"].to_numpy() + 180) % 360 - 180, STARS["dec"].to_numpy()) < 0.5
+    bright = np.array([m is not None and m > 18 for m in STARS["mag"].to_pylist()])
+    for _ in range(2):  # from the store, and then from memory
+        assert set(remote.column(cone)) == set(STARS["id"].to_numpy()[near & bright].tolist())
+
     by_id = "SELECT s.id FROM demo.targets AS t JOIN demo.stars AS s ON s.id = t.star WHERE t.dec > 0"
     assert {s.table: s.reason.partition(";")[0] for s in explain(remote, by_id).scans} == {
         "demo.targets": "whole table",

@@ -1,7 +1,4 @@
-"""Reads chosen row groups of local Parquet files straight into memory, and what planning asks of small tables.
-
-Footers are kept, since opening a file costs more than reading a row group of it; a file never changes in place.
-"""
+"""Reads chosen row groups straight into memory, and what planning asks of small tables."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +17,13 @@ import pyarrow.parquet as pq
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
+from idac.query.engines.parquet_files import ParquetFiles
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
 from idac.sky.cover import Ranges
 from idac.tables.arrow import arrow_schema
 
-#: Bytes of footers kept, as the files state them; in memory they take several times that.
-_FOOTER_BYTES = 64 * 1024 * 1024
 #: Row groups beyond which the columns of one are decoded on several threads.
 _THREADED_FROM = 4
 #: Columns from which those of one row group are: for fewer, handing them over costs what it saves.
@@ -60,32 +55,19 @@ class _IdIndex:
 
 
 class RowGroupReader:
-    """Thread-safe; opens each file anew, with its footer from the cache, where the row group itself is not kept."""
+    """Thread-safe; keeps the row groups that were read last."""
 
-    def __init__(
-        self, footer_bytes: int = _FOOTER_BYTES, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()
-    ) -> None:
-        """*kept_bytes* of decoded row groups stay in memory. Side tables may lie in *stores* as well."""
-        self._stores = {f"{store.location}/": store for store in stores}
+    def __init__(self, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()) -> None:
+        """*kept_bytes* of decoded row groups stay in memory. Files may lie in *stores* as well as on this machine."""
+        self._files = ParquetFiles(stores)
         self._kept = RowGroupCache(kept_bytes)
         self._lock = threading.Lock()
-        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
-        self._footer_bytes, self._limit = 0, footer_bytes
         self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
         self._bounds: OrderedDict[tuple[str, str], tuple[Longs, Longs]] = OrderedDict()
 
     def can_read(self, files: Sequence[str]) -> bool:
-        """True for files on this machine, of which row groups are read here; those elsewhere are left to the engine."""
-        return bool(files) and "://" not in files[0]
-
-    def can_look_up(self, files: Sequence[str]) -> bool:
-        """True for files of which planning may read a little: on this machine, or in a store that is known here."""
-        return self.can_read(files) or (bool(files) and any(files[0].startswith(place) for place in self._stores))
-
-    def _open(self, path: str) -> BinaryIO | pa.MemoryMappedFile:
-        # A file, and not its path: for Arrow to find out what kind of place a path names costs more than to open it.
-        place = next((place for place in self._stores if path.startswith(place)), None)
-        return pa.memory_map(path) if place is None else self._stores[place].open_input(path.removeprefix(place))
+        """True for files of which row groups are read here; others are left to the engine."""
+        return self._files.are_known(files)
 
     # -- row groups ------------------------------------------------------------------------------------------------
 
@@ -113,75 +95,49 @@ class RowGroupReader:
     def _read_anew(
         self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
     ) -> list[pa.Table]:
-        piece = self.read_row_groups(path, groups, columns, threads=len(groups) >= _THREADED_FROM)
+        piece = self._files.read(path, groups, columns, threads=len(groups) >= _THREADED_FROM)
         return [piece if ranges is None else _within(piece, cell, ranges)]
 
     def _read_kept(
         self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
     ) -> list[pa.Table]:
         pieces = []
-        for number in groups:
-            group = self._row_group(path, number, columns, cell)
+        for group in self._row_groups(path, groups, columns, cell):
             piece = None if ranges is None else group.within(ranges)
             if piece is None:
                 piece = group.columns if ranges is None else _within(group.columns, cell, ranges)
             pieces.append(piece.select(columns))
         return pieces
 
-    def _row_group(self, path: str, number: int, columns: list[str], cell: str) -> RowGroup:
-        found = self._kept.get((path, number))
-        if found is not None and found.has(columns):
-            return found
-        lacking = [c for c in columns if found is None or c not in found.columns.column_names]
-        read = self.read_row_groups(path, [number], lacking, threads=len(lacking) >= _MANY_COLUMNS)
-        group = (RowGroup(read) if found is None else found.with_columns(read)).with_cells(cell)
-        self._kept.put((path, number), group)
-        return group
-
-    def read_row_groups(
-        self, path: str, groups: Sequence[int], columns: Sequence[str], *, threads: bool = False
-    ) -> pa.Table:
+    def _row_groups(self, path: str, numbers: list[int], columns: list[str], cell: str) -> list[RowGroup]:
+        """The row groups with at least *columns*; what is not kept of them is read."""
+        found = {number: self._kept.get((path, number)) for number in numbers}
+        lacking = {
+            number: [c for c in columns if group is None or not group.has([c])]
+            for number, group in found.items()
+            if group is None or not group.has(columns)
+        }
+        if not lacking:
+            return [group for group in found.values() if group is not None]
+        threads = any(len(names) >= _MANY_COLUMNS for names in lacking.values())
+        read = self._files.iter_row_groups(path, [[n] for n in lacking], list(lacking.values()), threads=threads)
         try:
-            footer = self._footer(path)
-            with self._open(path) as source:
-                file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
-                return file.read_row_groups(list(groups), columns=list(columns) or None, use_threads=threads)
-        except (OSError, pa.ArrowException) as error:
-            self._forget(path)
+            for number, table in zip(lacking, read, strict=True):
+                group = found[number]
+                group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(cell)
+                self._kept.put((path, number), group)
+                found[number] = group
+        except StoreUnavailable:
             self._kept.forget(path)
-            raise unreadable() from error
-
-    def _footer(self, path: str, *, keep: bool = True) -> pq.FileMetaData:
-        with self._lock:
-            found = self._footers.get(path)
-            if found is not None:
-                self._footers.move_to_end(path)
-                return found
-        with self._open(path) as source:
-            footer = pq.read_metadata(source)
-        if not keep:
-            return footer
-        with self._lock:
-            if path not in self._footers:
-                self._footers[path] = footer
-                self._footer_bytes += footer.serialized_size
-            while self._footer_bytes > self._limit and len(self._footers) > 1:
-                _, old = self._footers.popitem(last=False)
-                self._footer_bytes -= old.serialized_size
-        return footer
-
-    def _forget(self, path: str) -> None:
-        with self._lock:
-            old = self._footers.pop(path, None)
-            if old is not None:
-                self._footer_bytes -= old.serialized_size
+            raise
+        return [group for group in found.values() if group is not None]
 
     # -- what planning asks for --------------------------------------------------------------------------------------
 
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""
         storage = use.entry.storage
-        if not isinstance(storage, HatsStorage) or not self.can_look_up(storage.id_index_files):
+        if not isinstance(storage, HatsStorage) or not self._files.are_known(storage.id_index_files):
             return None
         index = self._id_index(storage)
         if index is None:
@@ -198,7 +154,7 @@ class RowGroupReader:
         found = []
         for number in np.unique(index.file[hits]):
             groups = index.row_group[hits[index.file[hits] == number]].tolist()
-            table = self.read_row_groups(index.files[number], groups, [index.column, index.cell])
+            table = self._files.read(index.files[number], groups, [index.column, index.cell])
             found.append(_cells_of(table.column(index.column), table.column(index.cell), values))
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
@@ -220,15 +176,12 @@ class RowGroupReader:
         if not rows or any(row[2] is None for row in rows):
             return None
         file, group, low, high = zip(*rows, strict=True)
-        column = self._footer(files[0]).schema.to_arrow_schema().names[0]
+        column = self._files.footer(files[0]).metadata.schema.to_arrow_schema().names[0]
         lows, highs = np.array(low), np.array(high)
         return _IdIndex(files, np.array(file, np.int32), np.array(group, np.int32), lows, highs, column, cell)
 
     def _id_ranges(self, number: int, path: str) -> Iterable[tuple[int, int, object, object]]:
-        try:
-            footer = self._footer(path)
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable() from error
+        footer = self._files.footer(path).metadata
         for group in range(footer.num_row_groups):
             statistics = footer.row_group(group).column(0).statistics
             if statistics is None or not statistics.has_min_max:
@@ -239,10 +192,11 @@ class RowGroupReader:
     def bounds(self, use: TableUse, column: str) -> tuple[Longs, Longs] | None:
         """The least and the greatest value of a column in each row group of the table's index, from the footers.
 
-        None for files elsewhere, and for so many that the first who asks would wait for seconds.
+        None for files in a store, and for so many that the first who asks would wait for seconds: all their footers are
+        read.
         """
         storage = use.entry.storage
-        if not isinstance(storage, HatsStorage) or not self.can_read(storage.index.files):
+        if not isinstance(storage, HatsStorage) or not self._files.are_local(storage.index.files):
             return None
         if len(storage.index.files) * len(use.entry.table.columns) > _MOST_FOOTER_COLUMNS:
             return None
@@ -265,10 +219,7 @@ class RowGroupReader:
         high = np.full(len(index.rows), np.iinfo(np.int64).max)
         for number, path in enumerate(index.files):
             entries = np.flatnonzero(index.file == number)
-            try:
-                footer = self._footer(path, keep=len(index.files) <= _FEW_FILES)
-            except (OSError, pa.ArrowException) as error:
-                raise unreadable() from error
+            footer = self._files.footer(path, keep=len(index.files) <= _FEW_FILES).metadata
             place = _place_of(footer.schema, column)
             for entry, group in zip(entries, index.row_group[entries].tolist(), strict=True):
                 statistics = None if place is None else footer.row_group(group).column(place).statistics
@@ -280,7 +231,7 @@ class RowGroupReader:
     def can_look_at(self, use: TableUse) -> bool:
         storage = use.entry.storage
         return isinstance(storage, MemoryStorage) or (
-            isinstance(storage, PlainStorage) and self.can_look_up(storage.files)
+            isinstance(storage, PlainStorage) and self._files.are_known(storage.files)
         )
 
     def numbers(self, use: TableUse, columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], ...]:
@@ -300,14 +251,7 @@ class RowGroupReader:
         if isinstance(storage, MemoryStorage):
             return storage.data.select(columns)
         assert isinstance(storage, PlainStorage)  # noqa: S101  planning asks for no others
-        try:
-            return pa.concat_tables([self._whole(path, columns) for path in storage.files])
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable() from error
-
-    def _whole(self, path: str, columns: list[str]) -> pa.Table:
-        with self._open(path) as source:
-            return pq.ParquetFile(source).read(columns=columns)
+        return pa.concat_tables([self._files.read_whole(path, columns) for path in storage.files])
 
 
 def _cells_of(ids: pa.ChunkedArray, cells: pa.ChunkedArray, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -359,11 +303,3 @@ def _ids_like(ids: frozenset[object], kind: np.dtype[np.generic]) -> npt.NDArray
         elif value is not None and value not in (math.inf, -math.inf):
             return None
     return np.array([i for i in whole if info.min <= i <= info.max], dtype=kind)
-
-
-def unreadable() -> StoreUnavailable:
-    """For files that are gone, cut short or damaged: the caller can do nothing but ask again, or tell us."""
-    return StoreUnavailable(
-        "Data of a table that the query uses can't be read at the moment.",
-        next_step="Run the query again; if it fails again, tell the operator.",
-    )

@@ -103,7 +103,9 @@ class DuckDBEngine:
         self._reader = RowGroupReader(kept_bytes=int(settings.kept_gib * 2**30), stores=stores)
         self._watchdog = Watchdog()
         self._budget = Budget(int(settings.memory_gib * 2**30 * _WAITING_SHARE), int(settings.spill_gib * 2**30))
-        access = Access(tuple(r.rstrip("/") for r in readable), tuple(stores))
+        access = Access(
+            tuple(r.rstrip("/") for r in readable), tuple({store.bucket: store for store in stores}.values())
+        )
         self._places = {
             lane: [Place(share, access, self._spill / f"{lane}-{i}") for i in range(count)]
             for lane, count, share in self._shares()

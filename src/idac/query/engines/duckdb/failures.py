@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from idac.core.errors import BadQuery, ResourceExhausted, StoreUnavailable, UserError
 from idac.query.adql.literals import TIMESTAMP_FORM
-from idac.query.engines.rowgroups import unreadable
+from idac.query.engines.parquet_files import unreadable
 
 log = logging.getLogger(__name__)
 

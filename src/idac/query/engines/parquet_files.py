@@ -1,0 +1,204 @@
+"""Row groups and footers of Parquet files: on this machine by their pages in memory, in a store by exactly their bytes.
+
+Footers are kept, since opening a file costs more than reading a row group of it; a file never changes in place.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from idac.core.errors import NotFound, StoreUnavailable
+from idac.core.store import S3BucketStore
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+#: Bytes of footers kept, as the files state them; in memory they take several times that.
+_FOOTER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself, and its size in bytes."""
+
+    metadata: pq.FileMetaData
+    size: int
+
+    @cached_property
+    def _leaves(self) -> dict[str, list[int]]:
+        """The numbers of the leaves of each column: lists have theirs inside them."""
+        found: dict[str, list[int]] = {}
+        for number in range(self.metadata.num_columns):
+            found.setdefault(self.metadata.schema.column(number).path.split(".")[0], []).append(number)
+        return found
+
+    def ranges(self, groups: Sequence[int], columns: Sequence[str]) -> list[tuple[int, int]]:
+        """Where the chunks of *columns* (none: of all) begin, and how long they are; in the order of the file."""
+        leaves = [n for name in columns or self._leaves for n in self._leaves.get(name, ())]
+        found = []
+        for group in groups:
+            described = self.metadata.row_group(group)
+            for leaf in leaves:
+                chunk = described.column(leaf)
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+                    start = chunk.dictionary_page_offset
+                found.append((start, chunk.total_compressed_size))
+        return sorted(found)
+
+
+class ParquetFiles:
+    """Thread-safe. *stores* are those in which files may lie that are no paths of this machine."""
+
+    def __init__(self, stores: Sequence[S3BucketStore] = (), footer_bytes: int = _FOOTER_BYTES) -> None:
+        self._stores = {f"{store.location}/": store for store in stores}
+        self._lock = threading.Lock()
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._footer_bytes, self._limit = 0, footer_bytes
+
+    def are_local(self, paths: Sequence[str]) -> bool:
+        """True for files on this machine."""
+        return bool(paths) and "://" not in paths[0]
+
+    def are_known(self, paths: Sequence[str]) -> bool:
+        """True for files that can be read here: on this machine, or in one of the stores."""
+        return self.are_local(paths) or (bool(paths) and self._store_of(paths[0]) is not None)
+
+    def _store_of(self, path: str) -> tuple[S3BucketStore, str] | None:
+        """The store that a file lies in, and its key there."""
+        place = next((place for place in self._stores if path.startswith(place)), None)
+        return None if place is None else (self._stores[place], path.removeprefix(place))
+
+    def read(self, path: str, groups: Sequence[int], columns: Sequence[str], *, threads: bool = False) -> pa.Table:
+        """Rows of the row groups, with *columns* or all. StoreUnavailable where the file is gone, cut or damaged."""
+        (table,) = self.iter_row_groups(path, [groups], [columns], threads=threads)
+        return table
+
+    def iter_row_groups(
+        self,
+        path: str,
+        groups: Sequence[Sequence[int]],
+        columns: Sequence[Sequence[str]],
+        *,
+        threads: bool = False,
+    ) -> Iterator[pa.Table]:
+        """A table for each of *groups*, with the columns in its place in *columns*; a store is asked once for all."""
+        with self._errors(path):
+            footer = self.footer(path)
+            with self._opened(path, footer, groups, columns) as source:
+                # A file, and not its path: for Arrow to find out what kind of place a path names costs more than to
+                # open it.
+                file = pq.ParquetFile(source, metadata=footer.metadata, pre_buffer=False)
+                for some, wanted in zip(groups, columns, strict=True):
+                    yield file.read_row_groups(list(some), columns=list(wanted) or None, use_threads=threads)
+
+    def read_whole(self, path: str, columns: Sequence[str]) -> pa.Table:
+        """All rows of a small file."""
+        with self._errors(path), self._open(path) as source:
+            return pq.ParquetFile(source).read(columns=list(columns))
+
+    def footer(self, path: str, *, keep: bool = True) -> Footer:
+        """The footer, read once unless it is not to be kept."""
+        with self._lock:
+            found = self._footers.get(path)
+            if found is not None:
+                self._footers.move_to_end(path)
+                return found
+        with self._errors(path), self._open(path) as source:
+            footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END))
+        if not keep:
+            return footer
+        with self._lock:
+            if path not in self._footers:
+                self._footers[path] = footer
+                self._footer_bytes += footer.metadata.serialized_size
+            while self._footer_bytes > self._limit and len(self._footers) > 1:
+                _, old = self._footers.popitem(last=False)
+                self._footer_bytes -= old.metadata.serialized_size
+        return footer
+
+    def forget(self, path: str) -> None:
+        """Read the file's footer anew the next time."""
+        with self._lock:
+            old = self._footers.pop(path, None)
+            if old is not None:
+                self._footer_bytes -= old.metadata.serialized_size
+
+    def _open(self, path: str) -> BinaryIO | pa.MemoryMappedFile:
+        found = self._store_of(path)
+        return pa.memory_map(path) if found is None else found[0].open_input(found[1])
+
+    def _opened(
+        self, path: str, footer: Footer, groups: Sequence[Sequence[int]], columns: Sequence[Sequence[str]]
+    ) -> BinaryIO | pa.MemoryMappedFile | _Chunks:
+        found = self._store_of(path)
+        if found is None:
+            return pa.memory_map(path)
+        pairs = zip(groups, columns, strict=True)
+        return _Chunks(*found, footer.size, [r for some, wanted in pairs for r in footer.ranges(some, wanted)])
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException, NotFound) as error:
+            self.forget(path)
+            raise unreadable() from error
+
+
+class _Chunks(io.RawIOBase):
+    """An object of a store as a file, of which chunks that will be read are fetched at once, close ones together."""
+
+    def __init__(self, store: S3BucketStore, key: str, size: int, ranges: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._store, self._key, self._size, self._at = store, key, size, 0
+        self._starts = [start for start, _ in ranges]
+        self._pieces = store.read_ranges(key, ranges)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        length = min(len(view), self._size - self._at)
+        if length <= 0:
+            return 0
+        place = bisect_right(self._starts, self._at) - 1
+        offset = self._at - self._starts[place] if place >= 0 else 0
+        if place >= 0 and offset + length <= len(self._pieces[place]):
+            data = self._pieces[place][offset : offset + length]
+        else:
+            data = memoryview(self._store.read_range(self._key, self._at, length))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def unreadable() -> StoreUnavailable:
+    """For files that are gone, cut short or damaged: the caller can do nothing but ask again, or tell us."""
+    return StoreUnavailable(
+        "Data of a table that the query uses can't be read at the moment.",
+        next_step="Run the query again; if it fails again, tell the operator.",
+    )

@@ -1,0 +1,107 @@
+"""Row groups of files in a store are those of the same files on this machine, by few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from idac.core.errors import StoreUnavailable
+from idac.core.secrets import FileSecrets, SecretRef
+from idac.core.store import S3BucketStore, StoreSettings
+from idac.query.engines.parquet_files import ParquetFiles
+from services.rgw import Bucket
+
+ROWS, GROUP = 10_000, 1_000
+COLUMNS = ["id", "ra", "name", "lists", "pair.s"]
+GONE = (
+    "Data of a table that the query uses can't be read at the moment. "
+    "Run the query again; if it fails again, tell the operator."
+)
+
+
+class Counting(S3BucketStore):
+    """A store that says what it was asked for."""
+
+    asked: list[str]
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        self.asked.append("range")
+        return super().read_range(key, start, length)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        self.asked.append(f"{len(ranges)} ranges")
+        return super().read_ranges(key, ranges)
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    rng = np.random.default_rng(3)
+    return pa.table(
+        {
+            "id": np.arange(ROWS),
+            "ra": rng.uniform(0, 360, ROWS),
+            "name": pa.array([f"star {i % 40}" for i in range(ROWS)]).dictionary_encode(),
+            "lists": pa.array([list(range(i % 5)) if i % 7 else None for i in range(ROWS)], pa.list_(pa.int32())),
+            "pair.s": rng.normal(size=ROWS).astype(np.float32),
+        }
+    )
+
+
+@pytest.fixture
+def store(s3_bucket: Bucket, tmp_path: Path, table: pa.Table) -> Counting:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    for name, value in (("key", s3_bucket.gateway.access_key_id), ("word", s3_bucket.gateway.secret_access_key)):
+        (folder / name).write_text(value)
+        (folder / name).chmod(0o600)
+    reference = {"access_key_id": SecretRef(secret="key"), "secret_access_key": SecretRef(secret="word")}  # noqa: S106 - names
+    given = StoreSettings(endpoint=s3_bucket.gateway.endpoint, allow_http=True, **reference)
+    found = Counting(s3_bucket.name, "dac", given, FileSecrets(folder))
+    found.asked = []
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=GROUP)
+    found.put_atomic("t.parquet", tmp_path / "t.parquet")
+    return found
+
+
+def test_any_row_groups_and_columns_are_the_local_ones(store: Counting, tmp_path: Path) -> None:
+    there, here = ParquetFiles([store]), ParquetFiles()
+    path, local = store.url("t.parquet"), str(tmp_path / "t.parquet")
+    assert there.are_known([path])
+    assert not there.are_local([path])
+    assert not here.are_known([path])
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.lists(st.sampled_from(COLUMNS), unique=True))
+    def agrees(groups: list[int], columns: list[str]) -> None:
+        assert there.read(path, groups, columns).equals(here.read(local, groups, columns))
+
+    agrees()
+
+
+def test_chunks_that_are_wanted_are_fetched_at_once(store: Counting) -> None:
+    files, path = ParquetFiles([store]), store.url("t.parquet")
+    files.footer(path)
+    store.asked.clear()
+    several = list(files.iter_row_groups(path, [[2], [3], [7]], [["id", "lists"], ["id"], ["ra"]]))
+    assert [t.column_names for t in several] == [["id", "lists"], ["id"], ["ra"]]
+    assert [t.column(0)[0].as_py() for t in several[:2]] == [2_000, 3_000]
+    assert store.asked == ["4 ranges"]
+
+
+def test_a_file_that_is_gone_is_looked_for_again_the_next_time(store: Counting, tmp_path: Path) -> None:
+    files, path = ParquetFiles([store]), store.url("t.parquet")
+    files.read(path, [0], ["id"])
+    store.delete("t.parquet")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable) as caught:
+            files.read(path, [0], ["id"])
+        assert caught.value.text == GONE
+    store.put_atomic("t.parquet", tmp_path / "t.parquet")
+    assert files.read(path, [9], ["id"]).num_rows == GROUP
