@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from idac.core.errors import AccessDenied, Conflict, NotAuthenticated, TooOften
@@ -12,7 +14,7 @@ from idac.identity.directory import Directory, UnknownCredential
 from idac.identity.ledger import Ledger
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
-from idac.identity.store import IdentityStore
+from idac.identity.store import IdentityStore, Records
 from idac.identity.throttle import Throttle
 from idac.identity.watch import CallerWatch
 from idac.web.callers import network_of
@@ -328,13 +330,53 @@ def test_refusals_and_uses_are_written_down_in_passing(
     assert token.last_used == clock()
 
 
+def test_nobody_fills_the_log_by_being_refused(store: IdentityStore) -> None:
+    seconds = [0.0]
+    ledger = Ledger(store, now=lambda: seconds[0])
+
+    def flood(first: int, last: int, address: str) -> None:
+        for number in range(first, last):
+            ledger.note_refusal("anonymous", f"/auth/{number}", address, "This address needs a log-in.")
+        ledger.flush()
+
+    def written() -> tuple[int, list[tuple[str | None, object]]]:
+        entries = list(store.iter_audit(actions=["refused"]))
+        untold = [(each.address, each.detail["times"]) for each in entries if each.subject == "many addresses"]
+        return len(entries) - len(untold), untold
+
+    flood(0, 600, "2001:db8::1")
+    flood(600, 1200, "2001:db8::2")  # of the same network
+    assert written() == (1000, [("2001:db8::/64", 200)])
+    flood(1200, 1500, "2001:db8::1")
+    assert written() == (1000, [("2001:db8::/64", 200)])
+    flood(0, 1, "192.0.2.1")
+    assert written()[0] == 1001
+    seconds[0] = 600.0
+    flood(1500, 1600, "2001:db8::1")
+    assert written() == (1021, [("2001:db8::/64", 200), ("2001:db8::/64", 380)])
+    flood(1600, 1605, "2001:db8::1")
+    ledger.stop()
+    assert written() == (1021, [("2001:db8::/64", 200), ("2001:db8::/64", 380), ("2001:db8::/64", 5)])
+
+
 def test_an_entry_that_cannot_be_written_hides_no_other(
-    store: IdentityStore, administration: Administration, ada: Secret, caplog: pytest.LogCaptureFixture
+    store: IdentityStore,
+    administration: Administration,
+    ada: Secret,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    taken = Records.note
+
+    def note(records: Records, actor: str, *rest: Any, **detail: Any) -> None:
+        if actor == "mallory":
+            raise ValueError("what mallory said can't be kept")
+        taken(records, actor, *rest, **detail)
+
+    monkeypatch.setattr(Records, "note", note)
     ledger = Ledger(store)
-    broken = "\ud800 of mallory"  # half a character, which no database takes
     ledger.note_refusal("bob", "/first", "192.0.2.1", "You may not.")
-    ledger.note_refusal("mallory", "/x", "192.0.2.2", broken)
+    ledger.note_refusal("mallory", "/x", "192.0.2.2", "You may not.")
     ledger.note_refusal("bob", "/last", "192.0.2.1", "You may not.")
     ledger.note_acting("boss", "ada", "192.0.2.3", "GET /x")
     ledger.note_use(ada.key)

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Iterable
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from idac.core.errors import StoreUnavailable
+from idac.core.principal import ANONYMOUS
+from idac.identity.model import Action
 from idac.identity.store import IdentityStore, Records
 from idac.identity.token_store import note_use
+from idac.web.callers import network_of
 
 log = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
 #: Different refusals that wait at most; more of them in a second are a flood, of which a number is told.
 _MOST = 1000
+#: Refusals of one caller that are told apart: so many at once, and one more with each of so many seconds. Anyone may be
+#: refused as often as they like, and nobody can shorten the log.
+_TOLD, _TOLD_EVERY_S = 1000, 30.0
+#: Seconds between entries that tell how many further ones there were.
+_UNTOLD_EVERY_S = 600.0
+#: Callers that are remembered; the one refused longest ago is forgotten first.
+_CALLERS = 10_000
 
-type Refusal = tuple[str, str, str | None, str]
+_TOO_MANY = "too many refusals to tell apart"
+
+
+class Refusal(NamedTuple):
+    """What was refused to whom, and why. *how*: the provider by which somebody wanted to log in."""
+
+    actor: str
+    subject: str | None
+    address: str | None
+    why: str
+    how: str | None = None
+
+
+#: Who did something in the name of which account, from where, and what it was.
+type Act = tuple[str, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +65,16 @@ class _Refused:
     times: int
 
     def write(self, records: Records) -> None:
-        actor, subject, address, why = self.what
-        records.note(actor, "refused", subject, address=address, why=why, times=self.times)
+        actor, subject, address, why, how = self.what
+        action: Action = "refused" if how is None else "login refused"
+        records.note(actor, action, subject, address=address, why=why, how=how, times=self.times)
 
 
 @dataclass(frozen=True, slots=True)
 class _Acted:
     """A request in somebody else's name, and how often it was made."""
 
-    what: Refusal
+    what: Act
     times: int
 
     def write(self, records: Records) -> None:
@@ -58,15 +85,41 @@ class _Acted:
 type _Entry = _Use | _Refused | _Acted
 
 
-class Ledger:
-    """Writes once a second what has gathered. The same refusal many times over is one entry with a count."""
+class _Room:
+    """How many entries each caller still has."""
 
-    def __init__(self, store: IdentityStore) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+
+    def take(self, caller: tuple[str, str]) -> bool:
+        """True where the caller had one, which is used up now."""
+        now = self._now()
+        left, at = self._left.pop(caller, (float(_TOLD), now))
+        left = min(_TOLD, left + (now - at) / _TOLD_EVERY_S)
+        taken = left >= 1
+        self._left[caller] = (left - 1 if taken else left, now)
+        while len(self._left) > _CALLERS:
+            self._left.popitem(last=False)
+        return taken
+
+
+class Ledger:
+    """Writes once a second what has gathered. The same refusal many times over is one entry with a count.
+
+    *now* is a clock that only goes forward, for tests to turn.
+    """
+
+    def __init__(self, store: IdentityStore, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._now = now
+        self._room = _Room(now)
         self._lock = threading.Lock()
         self._refusals: Counter[Refusal] = Counter()
+        self._untold: Counter[Refusal] = Counter()
+        self._untold_since = float("-inf")
         self._uses: set[str] = set()
-        self._acts: Counter[Refusal] = Counter()
+        self._acts: Counter[Act] = Counter()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,15 +129,26 @@ class Ledger:
 
     def note_refusal(self, actor: str, subject: str, address: str | None, why: str) -> None:
         """*actor* was refused *subject*, an address of this centre or a table."""
-        refusal: Refusal = (actor, subject[:200], address, why)
+        self._note(Refusal(actor, subject[:200], address, why))
+
+    def note_log_in_refused(self, account: str | None, how: str, address: str | None, why: str) -> None:
+        """Somebody, of *account* where that is known, did not get in by the provider *how*."""
+        self._note(Refusal(account or ANONYMOUS.name, account, address, why, how))
+
+    def _note(self, refusal: Refusal) -> None:
+        caller = (refusal.actor, network_of(refusal.address or ""))
         with self._lock:
-            if refusal not in self._refusals and len(self._refusals) >= _MOST:
-                refusal = ("many", "many addresses", None, "too many refusals to tell apart")
-            self._refusals[refusal] += 1
+            if refusal in self._refusals or (len(self._refusals) < _MOST and self._room.take(caller)):
+                self._refusals[refusal] += 1
+                return
+            untold = Refusal(refusal.actor, "many addresses", caller[1] or None, _TOO_MANY)
+            if untold not in self._untold and len(self._untold) >= _MOST:
+                untold = Refusal("many", "many addresses", None, _TOO_MANY)
+            self._untold[untold] += 1
 
     def note_acting(self, actor: str, account: str, address: str | None, done: str) -> None:
         """*actor*, an administrator, did something in the name of *account*."""
-        act: Refusal = (actor, account, address, done[:200])
+        act: Act = (actor, account, address, done[:200])
         with self._lock:
             if act not in self._acts and len(self._acts) >= _MOST:
                 act = (actor, account, address, "too many requests to tell apart")
@@ -99,6 +163,7 @@ class Ledger:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(10)
+        self._untold_since = float("-inf")
         self._write()
 
     def flush(self) -> None:
@@ -118,6 +183,9 @@ class Ledger:
 
     def _gathered(self) -> list[_Entry]:
         with self._lock:
+            if self._untold and self._now() - self._untold_since >= _UNTOLD_EVERY_S:
+                self._refusals += self._untold
+                self._untold, self._untold_since = Counter(), self._now()
             refusals, self._refusals = self._refusals, Counter()
             uses, self._uses = self._uses, set()
             acts, self._acts = self._acts, Counter()

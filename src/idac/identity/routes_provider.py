@@ -14,6 +14,7 @@ from idac.identity.external import ExternalAccounts
 from idac.identity.flows import FLOW_S, Flow, Flows
 from idac.identity.gate import LOG_IN_PATH
 from idac.identity.identify import address_of
+from idac.identity.ledger import Ledger
 from idac.identity.model import ExternalIdentity
 from idac.identity.pages import go_on_page, identities_body, page
 from idac.identity.provider import Provider
@@ -37,13 +38,14 @@ class ProviderRoutes:
         providers: Mapping[str, Provider],
         store: IdentityStore,
         log_in: LogInRoutes,
+        ledger: Ledger,
         cookies: Cookies,
         web: WebContext,
         *,
         passwords: bool,
     ) -> None:
         """*passwords*: whether people may log in by one."""
-        self._providers, self._store, self._log_in = providers, store, log_in
+        self._providers, self._store, self._log_in, self._ledger = providers, store, log_in, ledger
         self._cookies, self._web, self._passwords = cookies, web, passwords
         self._flows, self._accounts = Flows(store), ExternalAccounts(store)
 
@@ -89,7 +91,7 @@ class ProviderRoutes:
             else:
                 answer = await self._logged_in(request, provider, flow, identity)
         except UserError as error:
-            await self._note_refusal(request, provider, error)
+            self._ledger.note_log_in_refused(error.holder, provider.name, address_of(request), error.what)
             answer = self._log_in.log_in_page(request, flow.next_path if flow else "/", error=error)
         self._cookies.set_flow(request, answer, "", 0)
         return answer
@@ -122,14 +124,6 @@ class ProviderRoutes:
         answer = Response(status_code=303, headers={"location": flow.next_path, "cache-control": "no-store"})
         self._cookies.set_session(request, answer, secret.text)
         return answer
-
-    async def _note_refusal(self, request: Request, provider: Provider, error: UserError) -> None:
-        def note() -> None:
-            with self._store.write() as records:
-                address = address_of(request)
-                records.note("anonymous", "login refused", None, address=address, how=provider.name, why=error.what)
-
-        await self._web.in_state_thread(note)
 
     # -- further identities ------------------------------------------------------------------------------------------
 

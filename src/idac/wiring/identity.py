@@ -101,7 +101,7 @@ def open_identity(
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
     log_in = LogInRoutes(sign_in, identifier, administration, cookies, web, hashing)
     elsewhere = ProviderRoutes(
-        _open_providers(chosen, secrets, store), store, log_in, cookies, web, passwords=chosen.passwords
+        _open_providers(chosen, secrets, store), store, log_in, ledger, cookies, web, passwords=chosen.passwords
     )
     desk = make_quota_desk(administration, chosen.check_s, use_of)
     limits = QuotaRoutes(desk.reports, web, JOBS_PATH)
