@@ -13,9 +13,11 @@ import pytest
 from archive_fixture import build_archive, star_table
 from command_fixture import Run, command_runner
 from idac.client.kept import LogIn, LogIns
+from idac.core.database import open_database
 from idac.core.errors import BadParameter
 from idac.identity.credentials import parse_token
 from idac.identity.model import ACTIONS
+from idac.identity.store import IdentityStore
 
 CONFIG = "identity:\n  enabled: true\n  rights:\n    dp1: {tables: [dp1]}\n"
 WORDS = "correct horse battery"
@@ -118,6 +120,17 @@ def test_what_would_have_ended_already_is_not_given(idac: Run, arguments: tuple[
     assert [idac(kind, "list", "--json").json for kind in ("user", "group", "token", "quota")] == before
 
 
+def test_a_link_that_leads_nowhere_yet_is_told_so(idac: Run, tmp_path: Path) -> None:
+    idac("user", "add", "ada")
+    assert idac("user", "link", "ada").err == ""
+    (tmp_path / "dac.yaml").write_text(CONFIG.replace("true", "false"))
+    told = idac("user", "link", "ada")
+    assert (told.code, told.err) == (
+        0,
+        "Nobody is asked to log in yet: set identity.enabled to true in dac.yaml.\n",
+    )
+
+
 def test_a_group_gets_members_and_a_right(idac: Run) -> None:
     for name in ("ada", "bob"):
         idac("user", "add", name)
@@ -172,6 +185,18 @@ def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -
     written = idac("audit", "export", "--action", "user freeze", "-o", "log.jsonl")
     assert written.out == "Wrote 1 line to log.jsonl.\n"
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_spreadsheet_computes_nothing_that_somebody_tried_as_a_name(idac: Run, tmp_path: Path) -> None:
+    idac("user", "list")
+    database = open_database(f"sqlite:///{tmp_path / 'state.db'}")
+    tried = '=HYPERLINK("http://x")'
+    with IdentityStore(database).write() as records:
+        records.note(tried, "login refused", tried, how="password")
+    database.close()
+    (row,) = csv.DictReader(io.StringIO(idac("audit", "export", "--format", "csv").out))
+    assert (row["actor"], row["subject"], row["action"]) == (f"'{tried}", f"'{tried}", "login refused")
+    assert json.loads(idac("audit", "export").out)["actor"] == tried
 
 
 def test_an_action_that_the_log_does_not_tell_of_is_refused_with_the_nearest(idac: Run) -> None:

@@ -106,11 +106,17 @@ def _csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
     writer.writerow(_COLUMNS)
     for entry in entries:
         parts = entry_json(entry)
-        writer.writerow([*(parts[name] for name in _COLUMNS[:-1]), json.dumps(entry.detail, ensure_ascii=False)])
+        cells = [*(parts[name] for name in _COLUMNS[:-1]), json.dumps(entry.detail, ensure_ascii=False)]
+        writer.writerow([_no_formula(cell) for cell in cells])
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
     yield buffer.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    """The cell as text for a spreadsheet too: whoever was refused chose the name that they tried."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def _write(path: Path, lines: Iterator[str]) -> int:
