@@ -77,3 +77,24 @@ def test_a_log_in_for_queries_alone_is_told_how_to_get_one_for_groups(centre: Id
 )
 def test_what_can_not_be_asked_is_refused_here(idac: Run, arguments: list[str], code: str) -> None:
     assert idac("group", *arguments, "--json").error["code"] == code
+
+
+def test_whoever_has_to_log_in_is_told_to_do_it_for_groups(idac: Run) -> None:
+    refused = idac("group", "join", "https://dac.example.org/auth/join?invitation=1")
+    assert (refused.code, refused.err) == (
+        6,
+        "Error: You are not logged in there. Given: https://dac.example.org. Log in with: idac login "
+        "https://dac.example.org --scope read:tap --scope user:groups\n",
+    )
+    assert idac("group", "mine").err == (
+        "Error: You are not logged in anywhere. Log in with: idac login https://dac.example.org --scope read:tap "
+        "--scope user:groups\n"
+    )
+
+
+def test_an_account_is_not_invited_several_times(idac: Run) -> None:
+    refused = idac("group", "invite", "shear", "bob", "--uses", "3")
+    assert (refused.code, refused.err) == (
+        2,
+        "Error: An account is invited once. Given: --uses 3. Allowed: --uses for a link. Leave out --uses, or bob.\n",
+    )

@@ -72,7 +72,11 @@ def test_where_there_is_no_archive_the_only_log_in_is_asked(centre: IdentityCent
     assert (named.code, "nosuch.yaml" in named.err) == (3, True)
     LogIns().keep(LogIn("https://dac.example.org", "idac_x", "me", ()))
     several = ada("query", TEN)
-    assert (several.code, "dac.yaml" in several.err) == (3, True)
+    assert (several.code, several.err) == (
+        3,
+        f"Error: There is no dac.yaml here, and so no archive to ask. Given: {tmp_path}. Allowed: --service with one "
+        f"of https://dac.example.org, {centre.url}. Name one with --service.\n",
+    )
     (tmp_path / "dac.yaml").write_text("catalogs: {default_read: [public]}\n")
     own = ada("query", TEN)
     assert (own.code, "There is no table of this name." in own.err, "Asking" in own.err) == (2, True, False)
@@ -95,6 +99,16 @@ def test_a_result_is_written_whole(centre: IdentityCentre, ada: Run, tmp_path: P
     assert len(piped.out.split()) == 11
     jobs = http.get(f"{centre.tap}/async", headers={"authorization": f"Bearer {centre.token('ada').text}"})
     assert "jobref" not in jobs.text
+
+
+def test_who_has_neither_an_archive_nor_a_log_in_is_told_of_both(idac: Run, tmp_path: Path) -> None:
+    done = idac("query", TEN)
+    assert (done.code, done.err) == (
+        3,
+        f"Error: There is no dac.yaml here, and so no archive to ask. Given: {tmp_path}. Allowed: a centre where you "
+        "are logged in. Log in with idac login https://dac.example.org, or name a service with --service. To make a "
+        "centre, run idac init.\n",
+    )
 
 
 CUT = "The result was cut at the row limit: ask for more with --max-rows.\n"

@@ -13,7 +13,7 @@ from idac.cli.output import print_json, print_table
 from idac.client.addresses import origin_of
 from idac.client.groups import RemoteGroups
 from idac.client.kept import LogIns
-from idac.core.errors import BadParameter
+from idac.core.errors import BadParameter, NotAuthenticated
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _SERVICE = click.option("--service", metavar="URL", help="The centre; where you are logged in at one alone, that one.")
@@ -57,7 +57,7 @@ def make(name: str, description: str, service: str | None, as_json: bool) -> Non
 @click.command(short_help="Invite somebody to a group of yours, or make a link.")
 @click.argument("group")
 @click.argument("user", required=False)
-@click.option("--uses", type=click.IntRange(min=1), default=1, show_default=True, help="For how many a link is.")
+@click.option("--uses", type=click.IntRange(min=1), help="For how many a link is. Default: 1.")
 @click.option("--expires", metavar="WHEN", help="Until when: a date, or a time from now such as 7d.")
 @click.option("--place-expires", metavar="WHEN", help="Until when the place in the group lasts. Default: for good.")
 @_SERVICE
@@ -65,15 +65,22 @@ def make(name: str, description: str, service: str | None, as_json: bool) -> Non
 def invite(
     group: str,
     user: str | None,
-    uses: int,
+    uses: int | None,
     expires: str | None,
     place_expires: str | None,
     service: str | None,
     as_json: bool,
 ) -> None:
     """Invite USER to GROUP, or, without USER, make a link that lets in whoever has it."""
+    if user is not None and uses is not None:
+        raise BadParameter(
+            "An account is invited once.",
+            value=f"--uses {uses}",
+            allowed="--uses for a link",
+            next_step=f"Leave out --uses, or {user}.",
+        )
     made = _remote(service).invite(
-        group, user, uses, parse_moment(expires, "--expires"), parse_moment(place_expires, "--place-expires")
+        group, user, uses or 1, parse_moment(expires, "--expires"), parse_moment(place_expires, "--place-expires")
     )
     if as_json:
         print_json(made)
@@ -119,7 +126,14 @@ def leave(group: str, service: str | None, as_json: bool) -> None:
 
 
 def _remote(service: str | None) -> RemoteGroups:
-    return RemoteGroups(LogIns().choose(service))
+    try:
+        return RemoteGroups(LogIns().choose(service))
+    except NotAuthenticated as error:
+        # A log-in for queries alone would be refused next.
+        more = " --scope read:tap --scope user:groups" if (error.next_step or "").startswith("Log in with: ") else ""
+        raise NotAuthenticated(
+            error.what, value=error.value, allowed=error.allowed, next_step=f"{error.next_step}{more}"
+        ) from None
 
 
 def _secret(text: str) -> str | None:

@@ -67,7 +67,7 @@ def command(
     if to_terminal and not as_json and max_rows is None:
         max_rows = _ROWS_SHOWN
     if service is None and _is_astronomers(ctx, options):
-        service = remote.only_log_in()
+        service = remote.require_log_in()
     if service is not None:
         with pointing_into(text, as_json=as_json):
             asked = remote.Asked(text, chosen, max_rows, timeout_s, as_job)

@@ -18,6 +18,7 @@ from idac.client.addresses import parse_address
 from idac.client.cut import CutWatch
 from idac.client.kept import LogIns
 from idac.client.tap import RemoteTap
+from idac.core.errors import BadConfiguration
 from idac.tables.formats import Format
 from idac.tables.readers.inputs import Input
 from idac.tables.readers.source import NO_LIMITS
@@ -43,10 +44,20 @@ class Asked:
     as_job: bool
 
 
-def only_log_in() -> str | None:
-    """The centre where this user is logged in, if it is one."""
-    every = list(LogIns().all())
-    return every[0].url if len(every) == 1 else None
+def require_log_in() -> str:
+    """The only centre where this user is logged in; BadConfiguration where it is none, or one of several."""
+    every = [each.url for each in LogIns().all()]
+    if len(every) == 1:
+        return every[0]
+    raise BadConfiguration(
+        "There is no dac.yaml here, and so no archive to ask.",
+        value=Path.cwd(),
+        allowed=f"--service with one of {', '.join(every)}" if every else "a centre where you are logged in",
+        next_step="Name one with --service."
+        if every
+        else "Log in with idac login https://dac.example.org, or name a "
+        "service with --service. To make a centre, run idac init.",
+    )
 
 
 def ask(service: str, asked: Asked, output: Path | None, *, as_json: bool, as_table: bool) -> None:

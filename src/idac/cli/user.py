@@ -20,6 +20,7 @@ from idac.identity.model import Account
 from idac.identity.routes_api import account_json, token_json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NOT_ENABLED = "Nobody is asked to log in yet: set identity.enabled to true in dac.yaml."
 _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 
 
@@ -69,7 +70,7 @@ def add(
         enabled = identity.settings.enabled
     _print_account(made, f"Made the account {made.name}, number {made.uid}.", as_json)
     if not as_json and not enabled:
-        click.echo("Nobody is asked to log in yet: set identity.enabled to true in dac.yaml.")
+        click.echo(_NOT_ENABLED)
 
 
 @command.command("list")
@@ -186,12 +187,15 @@ def link(options: Options, name: str, as_json: bool) -> None:
     loaded = options.load()
     with administration(options) as identity:
         secret = identity.log_in_link(name, actor=actor())
+        enabled = identity.settings.enabled
     server = loaded.settings.server
     url = f"{server.public_url or f'http://localhost:{server.port}'}{LOG_IN_PATH}?link={secret.text}"
     if as_json:
         print_json({"username": name, "url": url})
     else:
         click.echo(url)
+        if not enabled:
+            click.echo(_NOT_ENABLED, err=True)
 
 
 @command.command(short_help="See what somebody else sees.")
