@@ -230,6 +230,27 @@ def test_names_that_a_token_can_not_have(administration: Administration, name: s
     assert str(refused.value) == words
 
 
+def test_the_first_administrator_has_another_name_where_that_is_taken(administration: Administration) -> None:
+    administration.add_account("admin", actor=ME)
+    administration.add_group("admin-2", actor=ME)
+    first = administration.first_administrator(actor=ME)
+    assert first is not None
+    assert (first[0].name, first[0].is_admin) == ("admin-3", True)
+    assert not administration.account("admin").is_admin
+
+
+def test_a_start_goes_on_where_administrators_are_shut_out(administration: Administration, clock: Clock) -> None:
+    administration.add_account("ada", actor=ME, is_admin=True, expires=clock.later(days=1))
+    administration.add_account("bob", actor=ME, is_admin=True)
+    administration.freeze("bob", "left", actor=ME)
+    first = administration.first_administrator(actor=ME)
+    assert first is not None
+    assert first[0].name == "ada"
+    clock.advance(days=2)
+    assert administration.first_administrator(actor=ME) is None
+    assert [account.name for account in administration.accounts()] == ["ada", "bob"]
+
+
 def test_the_first_administrator_gets_links_until_one_was_used(administration: Administration) -> None:
     first = administration.first_administrator(actor=ME)
     again = administration.first_administrator(actor=ME)

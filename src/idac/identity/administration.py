@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count as counted
 
 from idac.core.errors import BadParameter, Conflict, NotAuthenticated, NotFound
 from idac.core.nearest import nearest
@@ -151,16 +152,21 @@ class Administration:
         return secret
 
     def first_administrator(self, *, actor: str) -> tuple[Account, Secret] | None:
-        """An account and one-time link for the first to look after this centre; None once any administrator came."""
+        """An account and one-time link for the first to look after this centre; None once any administrator came.
+
+        None too where all administrators are shut out, as whoever runs the centre wanted that.
+        """
         with self.store.write() as records:
             records.lock_names()  # processes that start together make one
             admins = [account for account in records.accounts() if account.is_admin]
             if any(account.last_login is not None or account.has_password for account in admins):
                 return None
-            account = admins[0] if admins else None
+            account = next((each for each in admins if each.state(records.now) == "active"), None)
+            if account is None and admins:
+                return None
             if account is None:
-                require_free(records, "admin")
-                account = records.add_account("admin", "user", is_admin=True, full_name="Administrator")
+                name = next(each for each in _first_names() if group_store.is_free(records, each))
+                account = records.add_account(name, "user", is_admin=True, full_name="Administrator")
                 records.note(actor, "user add", account.name, kind="user", uid=account.uid, admin=True)
         return account, self.log_in_link(account.name, actor=actor)
 
@@ -324,6 +330,12 @@ class Administration:
             revoked = revoke_token(records, token.key)
             records.note(actor, "token revoke", token.account, token=token.key, name=token.name, revoked=revoked)
             return replace(token, revoked=token.revoked or records.now)
+
+
+def _first_names() -> Iterator[str]:
+    """Names for the first administrator: somebody's account or group may have the one that it would have."""
+    yield "admin"
+    yield from (f"admin-{number}" for number in counted(2))
 
 
 def is_account_name(name: str) -> bool:
