@@ -78,7 +78,7 @@ class UserGroups:
             return self._found(records, name)
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Remove the group and all places in it; its name is never given again.
+        """Remove the group and all places in it; nobody gets its name again but by an administrator's word.
 
         One that an administrator put into somebody's hands is not theirs to end: rights may hang on it.
         """

@@ -105,7 +105,8 @@ INVITATIONS = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False, index=True),
 )
 
-#: Groups that were deleted: nobody gets their names or numbers again, which others may still trust.
+#: Groups that were deleted: nobody gets their names or numbers again, which others may still trust. Where an
+#: administrator took the name back, the number stays, under ``#`` and itself, which is no name.
 RETIRED_GROUPS = sa.Table(
     "identity_retired_groups",
     metadata,
