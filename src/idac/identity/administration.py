@@ -191,7 +191,10 @@ class Administration:
             return unmeant(records.connection, self.names)
 
     def delete_group(self, name: str, *, actor: str) -> None:
-        """Remove a group and all places in it, whoever owns it. Nobody gets its number again; its name, by add_members alone."""
+        """Remove a group and all places in it, whoever owns it; its number is never given again.
+
+        Its name is, where ``add_members`` is told so.
+        """
         with self.store.write() as records:
             group_id = _require_group(records, name)
             found = group_store.find_group(records, name)
