@@ -11,9 +11,11 @@ from idac.core.database import Database
 from idac.core.errors import Conflict, NotFound, TooOften
 from idac.core.principal import Principal
 from idac.identity.administration import Administration
+from idac.identity.external import ExternalAccounts
 from idac.identity.groups import UserGroups
 from idac.identity.invitations import Invitations
-from idac.identity.settings import IdentitySettings, UserGroupSettings
+from idac.identity.model import ExternalIdentity
+from idac.identity.settings import IdentitySettings, ProviderSettings, UserGroupSettings
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
 from idac.identity.throttle import Throttle
@@ -191,6 +193,28 @@ def test_invitations_of_who_owned_a_group_end_when_it_is_given_to_somebody_else(
     groups.set_manager(BOB, "shear", "ada", manages=True)
     with pytest.raises(NotFound, match=r"This invitation is not good, or not any more."):
         invitations.join(CYD, link.text, address=HOME)
+
+
+def test_invitations_of_an_administrator_by_claim_end_when_dac_yaml_lets_its_issuer_make_none(
+    groups: UserGroups, store: IdentityStore
+) -> None:
+    sso = ProviderSettings(issuer="https://sso.example.org", client_id="idac", admin_groups=["dac-admins"])
+    trusting = SETTINGS.model_copy(update={"providers": {"sso": sso}})
+    boss = ExternalIdentity(sso.issuer, "1", "boss", is_admin=True)
+    assert ExternalAccounts(store).account_for(boss).is_admin
+    groups.make(ADA, "shear")
+    before, after = (
+        Invitations(UserGroups(Administration(store, settings)), Throttle(store, settings))
+        for settings in (trusting, SETTINGS)
+    )
+    _, link = before.make_link(Principal("boss", "user", is_admin=True), "shear")
+    before.invite(Principal("boss", "user", is_admin=True), "shear", "bob")
+    assert before.look(CYD, link.text, address=HOME).inviter == "boss"
+    assert [each.group for each in before.mine(BOB)] == ["shear"]
+    with pytest.raises(NotFound, match=r"This invitation is not good, or not any more."):
+        after.join(CYD, link.text, address=HOME)
+    assert after.mine(BOB) == []
+    before.join(CYD, link.text, address=HOME)
 
 
 def test_an_invitation_that_is_taken_back_between_a_look_and_a_join_lets_nobody_in(

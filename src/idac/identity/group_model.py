@@ -41,6 +41,8 @@ class Invitation:
     member_expires: datetime | None
     #: Whether it lets anybody in: its giver looks after the group still, and neither they nor its owner are shut out.
     holds: bool
+    #: Whether its giver looks after the group as an administrator alone, if they are one by whoever may say so.
+    by_administrator: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,7 @@ def _invitations(records: Records) -> sa.Select[Any]:
             ACCOUNTS.c.name.label("account_name"),
             _INVITERS.c.name.label("inviter_name"),
             _holds(records.ms).label("holds"),
+            _looks_after(records.ms).label("looks_after"),
         )
         .join(GROUPS, INVITATIONS.c.group == GROUPS.c.id)
         .join(USER_GROUPS, USER_GROUPS.c.group == GROUPS.c.id)
@@ -283,12 +284,17 @@ def _invitations(records: Records) -> sa.Select[Any]:
 
 
 def _holds(now: int) -> sa.ColumnElement[bool]:
-    """Whether its giver still looks after the group, and neither they nor the group's owner are shut out."""
+    """Whether its giver may still give it, and neither they nor the group's owner are shut out."""
     active = [
         condition
         for account in (_OWNERS, _INVITERS)
         for condition in (account.c.frozen.is_(None), _lasts(account.c.expires, now))
     ]
+    return sa.and_(*active, sa.or_(_INVITERS.c.is_admin, _looks_after(now)))
+
+
+def _looks_after(now: int) -> sa.ColumnElement[bool]:
+    """Whether an invitation's giver owns or manages the group."""
     place = sa.and_(MEMBERS.c.group == MANAGERS.c.group, MEMBERS.c.account == MANAGERS.c.account)
     manages = (
         sa.select(MANAGERS.c.group)
@@ -299,7 +305,7 @@ def _holds(now: int) -> sa.ColumnElement[bool]:
             _lasts(MEMBERS.c.expires, now),
         )
     )
-    return sa.and_(*active, sa.or_(_INVITERS.c.is_admin, _INVITERS.c.id == _OWNERS.c.id, manages.exists()))
+    return sa.or_(_INVITERS.c.id == _OWNERS.c.id, manages.exists())
 
 
 def _invitation(row: sa.Row[Any]) -> Invitation:
@@ -314,6 +320,7 @@ def _invitation(row: sa.Row[Any]) -> Invitation:
         expires=time(row.expires),
         member_expires=maybe_time(row.member_expires),
         holds=row.holds,
+        by_administrator=not row.looks_after,
     )
 
 

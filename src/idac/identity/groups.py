@@ -27,6 +27,7 @@ class UserGroups:
         self.store = administration.store
         self.settings = administration.settings.user_groups
         self._names, self._published = administration.names, published
+        self.issuers = administration.issuers
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from idac.identity import group_store
 from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain
 from idac.identity.group_model import Invitation, UserGroup
 from idac.identity.groups import UserGroups, active_account, require_ahead
+from idac.identity.issuers import is_administrator
 from idac.identity.model import Account
 from idac.identity.store import IdentityStore, Records
 from idac.identity.throttle import Throttle
@@ -145,7 +146,7 @@ class Invitations:
         """Invitations to the caller that hold now."""
         with self._store.read() as records:
             me = active_account(records, principal)
-            return group_store.invitations_to_account(records, me.id)
+            return [each for each in group_store.invitations_to_account(records, me.id) if self._holds(records, each)]
 
     def answer(self, principal: Principal, key: str, *, accept: bool) -> Invitation:
         """Accept an invitation to the caller's account, or decline it."""
@@ -170,7 +171,7 @@ class Invitations:
         with self._store.read() as records:
             active_account(records, principal)
             found = self._by_secret(records, text)
-            if found is not None and found.holds:
+            if found is not None and self._holds(records, found):
                 return found
         if found is None:
             self._throttle.wrong(address)
@@ -184,6 +185,12 @@ class Invitations:
             self._join(records, found, me)
         return found
 
+    def _holds(self, records: Records, invitation: Invitation) -> bool:
+        if not invitation.holds or not invitation.by_administrator:
+            return invitation.holds
+        giver = records.account(invitation.inviter)
+        return giver is not None and is_administrator(records, giver, self._groups.issuers)
+
     def _by_secret(self, records: Records, text: str) -> Invitation | None:
         presented = parse_plain(text) or Presented("", "")
         kept = group_store.find_invitation(records, presented.key)
@@ -194,7 +201,7 @@ class Invitations:
     def _join(self, records: Records, asked: Invitation, me: Account) -> None:
         group = group_store.find_group(records, asked.group, lock=True)
         found = group_store.find_invitation(records, asked.key)  # as it is now that the group stays as it is
-        if group is None or found is None or not found[0].holds:
+        if group is None or found is None or not self._holds(records, found[0]):
             raise _gone()
         invitation = found[0]
         if group_store.is_member(records, group.id, me.id):
