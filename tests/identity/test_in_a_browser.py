@@ -159,7 +159,8 @@ def test_pages_of_groups_can_be_read_in_a_narrow_window(centre: IdentityCentre, 
     browser.press("button[value=link]")
     fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     whole = "[...document.querySelectorAll('button')].every(each => each.offsetWidth > each.offsetHeight)"
-    for address in (None, f"{centre.url}/auth/groups"):
+    centre.token(owner, "read:tap", "user:token", "user:groups")
+    for address in (None, f"{centre.url}/auth/groups", f"{centre.url}/auth/tokens"):
         if address is not None:
             browser.open(address)
         for pixels in (360, 700, 1100):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
@@ -28,6 +28,21 @@ def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | 
     """A page that no other site may show in a frame, and no cache may keep."""
     document = xhtml_page(title, body)
     return Response(document.body, status, {**_HEADERS, **(headers or {})}, "text/html")
+
+
+def cards(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of markup; in a narrow window each row is a card, whose lines begin with the titles."""
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-title="{title}">{cell}</td>' if title else f"<td>{cell}</td>"
+            for title, cell in zip(titles, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
 
 
 def log_in_body(
@@ -76,19 +91,20 @@ def logged_in_body(principal: Principal, next_path: str) -> str:
 
 def identities_body(form: str, held: Iterable[tuple[str, str, str]], providers: Mapping[str, str]) -> str:
     """Identities that lead to the caller's account, as title, issuer and subject, and buttons for further ones."""
-    rows = "".join(
-        f"<tr><td>{html.escape(title)}</td><td>{html.escape(who)}</td><td>"
-        f'<form method="post" action="/auth/unlink">{_hidden(csrf=form, issuer=issuer, subject=who)}'
-        f"{_button('Unlink')}</form></td></tr>"
+    rows = [
+        (
+            html.escape(title),
+            html.escape(who),
+            f'<form method="post" action="/auth/unlink">{_hidden(csrf=form, issuer=issuer, subject=who)}'
+            f"{_button('Unlink')}</form>",
+        )
         for title, issuer, who in held
-    )
+    ]
     buttons = "".join(
         f'<form method="post" action="/auth/identities/{name}">{_hidden(csrf=form)}{_button(f"Link {title}")}</form>'
         for name, title in providers.items()
     )
-    table = (
-        f"<table><thead><tr><th>Provider</th><th>Known there as</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
-    )
+    table = cards(("Provider", "Known there as", ""), rows)
     return (
         f"{table if rows else '<p>No identity of a provider leads to your account yet.</p>'}"
         "<h2>Link a further one</h2><p>You can then log in by it, and its groups are yours.</p>"
@@ -119,7 +135,7 @@ def tokens_body(
     if new is not None:
         told = (
             "<h2>Your new token</h2><p>Copy it now: it is kept nowhere and can't be shown again.</p>"
-            f"<pre>{html.escape(new)}</pre>"
+            f'<div class="whole"><pre>{html.escape(new)}</pre></div>'
         )
     rights = ", ".join(sorted(principal.rights)) or "none"
     groups = ", ".join(sorted(principal.groups)) or "none"
@@ -130,11 +146,8 @@ def tokens_body(
         if scope in set(scopes)
     )
     lives = "".join(f'<option value="{days}">{words}</option>' for days, words in _LIVES)
-    rows = "".join(_row(token, form, now) for token in tokens)
-    table = (
-        "<table><thead><tr><th>Name</th><th>Token</th><th>For</th><th>Ends</th><th>Last used</th><th></th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-    )
+    rows = [_row(token, form, now) for token in tokens]
+    table = cards(("Name", "Token", "For", "Ends", "Last used", ""), rows)
     return (
         f"{told}<p>You are <strong>{html.escape(principal.name)}</strong>. Data rights: {html.escape(rights)}. "
         f'<a href="/auth/groups">Groups</a>: {html.escape(groups)}. <a href="/auth/quota">Limits</a> · '
@@ -147,7 +160,7 @@ def tokens_body(
     )
 
 
-def _row(token: Token, form: str, now: datetime) -> str:
+def _row(token: Token, form: str, now: datetime) -> tuple[str, ...]:
     state = token.state(now)
     ends = f"{token.expires:%Y-%m-%d}" if token.expires else "never"
     used = f"{token.last_used:%Y-%m-%d %H:%M}" if token.last_used else "never"
@@ -157,8 +170,8 @@ def _row(token: Token, form: str, now: datetime) -> str:
             f'<form method="post" action="/auth/tokens/revoke">{_hidden(csrf=form, key=token.key)}'
             f"{_button('Revoke')}</form>"
         )
-    cells = (html.escape(token.name), f"<code>idac_{token.key}…</code>", " ".join(sorted(token.scopes)), ends, used)
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*cells, revoke)) + "</tr>"
+    name, shown = html.escape(token.name), f'<code class="long">idac_{token.key}…</code>'
+    return name, shown, " ".join(sorted(token.scopes)), ends, used, revoke
 
 
 def _hidden(**values: str) -> str:

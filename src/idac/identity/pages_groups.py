@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -11,6 +11,7 @@ from urllib.parse import quote
 from idac.core.errors import UserError
 from idac.identity.group_model import GroupView, Invitation, Role, UserGroup
 from idac.identity.model import Member
+from idac.identity.pages import cards
 from idac.identity.settings import UserGroupSettings
 
 GROUPS_PAGE, JOIN_PATH, INVITATIONS_PAGE = "/auth/groups", "/auth/join", "/auth/invitations"
@@ -66,7 +67,7 @@ def groups_body(
         )
         for group, role in groups
     ]
-    table = _table(("Group", "What it is", "Owner", "You are"), rows)
+    table = cards(("Group", "What it is", "Owner", "You are"), rows)
     kept = ", ".join(sorted(others))
     told = f"<p>Groups that the operator or your institute keeps: {html.escape(kept)}.</p>" if kept else ""
     make = (
@@ -95,7 +96,7 @@ def _invitations(invitations: Iterable[Invitation], form: str) -> str:
         )
         for each in invitations
     ]
-    return f"<h2>Invitations</h2>{_table(('Group', 'What it is', 'From', 'Your place ends', ''), rows)}" if rows else ""
+    return f"<h2>Invitations</h2>{cards(('Group', 'What it is', 'From', 'Your place ends', ''), rows)}" if rows else ""
 
 
 def group_body(view: GroupView, visit: Visit, settings: UserGroupSettings, link: str | None = None) -> str:
@@ -117,7 +118,7 @@ def group_body(view: GroupView, visit: Visit, settings: UserGroupSettings, link:
     manage = _manage(view, visit.form, settings) if view.may_manage else ""
     return (
         f"{visit.head}{told}<p>{what}Owner: <strong>{html.escape(group.owner)}</strong> · number {group.gid}</p>"
-        f"<h2>Members</h2>{_table(('Name', 'Role', 'Place ends', ''), rows)}{manage}{_end(view, visit.form)}"
+        f"<h2>Members</h2>{cards(('Name', 'Role', 'Place ends', ''), rows)}{manage}{_end(view, visit.form)}"
     )
 
 
@@ -153,7 +154,7 @@ def _manage(view: GroupView, form: str, settings: UserGroupSettings) -> str:
         )
         for each in view.invitations
     ]
-    table = f"<h2>Open invitations</h2>{_table(('For', 'From', 'Times', 'Ends', 'Place ends', ''), rows)}"
+    table = f"<h2>Open invitations</h2>{cards(('For', 'From', 'Times', 'Ends', 'Place ends', ''), rows)}"
     begin = f'<form method="post" action="{GROUPS_PAGE}/{group.name}">{_hidden(csrf=form)}'
     how_long = f"<p>{_lives(settings)}{_select('place_days', 'The place in the group ends', _PLACES, '')}</p>"
     invite = (
@@ -210,21 +211,6 @@ def _act(group: str, form: str, words: str, act: str, who: str) -> str:
         f'<form method="post" action="{GROUPS_PAGE}/{quote(group)}" style="display:inline">'
         f"{_hidden(csrf=form, who=who)}{_button(words, act=act)}</form>"
     )
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of markup; in a narrow window each row is a card, whose lines begin with the titles."""
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    lines = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-title="{title}">{cell}</td>' if title else f"<td>{cell}</td>"
-            for title, cell in zip(titles, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
 
 
 def _words(text: str) -> str:
