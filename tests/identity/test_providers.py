@@ -339,7 +339,7 @@ def test_somebody_who_is_logged_in_links_a_further_identity(tmp_path: Path) -> N
         assert "No identity of a provider leads to your account yet." in browser.get("/auth/identities").text
         answer = linked(browser, "alan")
         assert (answer.status_code, answer.headers["location"]) == (303, "/auth/identities")
-        assert ">sso</td><td data-title=\"Known there as\">alan</td>" in browser.get("/auth/identities").text
+        assert '>sso</td><td data-title="Known there as">alan</td>' in browser.get("/auth/identities").text
         form = form_token_of(browser.get("/auth/identities"))
         away = {"csrf": form, "issuer": provider.issuer, "subject": "alan"}
         assert browser.post("/auth/unlink", data=away).headers["location"] == "/auth/identities"
