@@ -1,9 +1,9 @@
 """What a query costs on a small table and on a large one: rows read, files opened, and time.
 
 ``python -m bench.growth SMALL LARGE`` takes the folders of two centres that ``bench/ingest.py --keep`` made, asks both
-for cones that hold equally many rows and for rows by their ids, and writes ``bench/results/growth.json``. What is read
-comes from the planner, as ``idac explain --json`` prints it; times are medians of runs in turns, so that their ratio
-holds on any machine.
+for cones that hold equally many rows, for rows by their ids and for an aggregate of all rows, and writes
+``bench/results/growth.json``. What is read comes from the planner, as ``idac explain --json`` prints it; times are medians
+of runs in turns, so that their ratio holds on any machine.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from idac.wiring.settings import DacSettings
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 TABLE = "survey.objects"
 COLUMNS = "object_id, ra, dec, r_flux"
+AGGREGATE = f"SELECT COUNT(*) AS n, AVG(r_flux) AS mean, MAX(dec) AS high FROM {TABLE} WHERE r_flux_err > 20"  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def main() -> int:
             "rows": {name: side.rows for name, side in sides.items()},
             "cone": measure(sides, lambda side: cones(side, options.cone_rows, places), options.rounds),
             "id": measure(sides, lambda side: look_ups(side, shares), options.rounds),
+            "aggregate": measure(sides, lambda _: [AGGREGATE], options.rounds + 1),
             "machine": machine(),
         }
     keep(result, options.results)
