@@ -93,7 +93,11 @@ def test_a_group_whose_name_dac_yaml_has_come_to_use_is_told_of(idac: Run, tmp_p
     shown = idac("group", "list")
     assert (shown.err, "dp2-team" in shown.out) == (f"{words}\n", True)
     assert idac("group", "list", "--json").json[0]["counts"] is False
-    assert idac("group", "add", "dp2-team", "bob").out == f"dp2-team: bob. {words} It has 2 members.\n"
+    added = idac("group", "add", "dp2-team", "bob")
+    assert (added.out, added.err) == (
+        "dp2-team: bob. ada owns it and says who is in it. It has 2 members.\n",
+        f"{words}\n",
+    )
     assert idac("group", "owner", "dp2-team", "ada", "--json").json["counts"] is True
     assert idac("group", "list").err == ""
 

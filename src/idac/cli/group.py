@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -86,9 +87,7 @@ def list_groups(options: Options, as_json: bool) -> None:
             for each in found
         ]
         print_table(("group", "gid", "owner", "data rights", "members"), rows)
-        for each in found:
-            if each.is_unmeant:
-                click.echo(unmeant_words(each.group.name, str(each.owner)), err=True)
+        _tell_unmeant(found)
 
 
 @command.command(short_help="Give a group a data right, or take it.")
@@ -181,9 +180,13 @@ def _json(found: _Found) -> dict[str, object]:
 
 def _warning(found: _Found) -> str:
     """What whoever puts members or rights into somebody's group should know."""
-    if found.is_unmeant:
-        return f" {unmeant_words(found.group.name, str(found.owner))}"
     return f" {found.owner} owns it and says who is in it." if found.owner else ""
+
+
+def _tell_unmeant(found: Iterable[_Found]) -> None:
+    for each in found:
+        if each.is_unmeant:
+            click.echo(unmeant_words(each.group.name, str(each.owner)), err=True)
 
 
 def _until(what: str, expires: datetime | None) -> str:
@@ -197,3 +200,4 @@ def _print(found: _Found, words: str, as_json: bool) -> None:
         print_json(_json(found))
     else:
         click.echo(f"{words} It has {counted(len(found.group.members), 'member')}.")
+        _tell_unmeant([found])
