@@ -168,8 +168,8 @@ def test_nothing_of_a_token_is_kept_but_its_hash(
 def test_a_token_that_is_revoked_takes_those_made_with_it(administration: Administration) -> None:
     administration.add_account("ada", actor=ME)
     first, _ = administration.add_token("ada", "first", actor=ME, scopes=["user:token", "read:tap"])
-    second, _ = administration.add_token("ada", "second", actor=ME, parent=first.key)
-    third, _ = administration.add_token("ada", "third", actor=ME, parent=second.key)
+    second, _ = administration.add_token("ada", "second", actor=ME, maker=f"token:{first.key}")
+    third, _ = administration.add_token("ada", "third", actor=ME, maker=f"token:{second.key}")
     other, _ = administration.add_token("ada", "other", actor=ME)
     administration.revoke(first.key, actor=ME)
     alive = {t.key for t in administration.tokens("ada") if t.revoked is None}

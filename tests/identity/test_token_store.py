@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from idac.core.errors import NotAuthenticated
+from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
 from idac.identity.administration import Administration
 from idac.identity.credentials import new_secret
@@ -40,6 +42,29 @@ def test_a_token_that_was_revoked_makes_no_other_while_it_is_still_believed(admi
         ("laptop", "revoked"),
         ("first", "revoked"),
     }
+
+
+def test_a_log_in_that_has_ended_makes_no_token_while_it_is_still_believed(administration: Administration) -> None:
+    service, store = SelfService(administration), administration.store
+    with store.write() as records:
+        account = records.account("ada")
+        assert account is not None
+        records.add_session("s-1", "digest", account.id, store.now() + timedelta(hours=1), None)
+    believed = Principal("ada", "user", credential="session:s-1")
+    service.make_token(believed, "first")
+    with store.write() as records:
+        records.end_session("s-1")
+    with pytest.raises(NotAuthenticated) as caught:
+        service.make_token(believed, "second")
+    assert caught.value.text == "Your log-in has ended. Log in again."
+
+
+def test_a_frozen_account_makes_no_token_while_it_is_still_believed(administration: Administration) -> None:
+    laptop, _ = administration.add_token("ada", "laptop", actor=ME, scopes=["user:token", "read:tap"])
+    administration.freeze("ada", "stolen laptop", actor=ME)
+    with pytest.raises(AccessDenied) as caught:
+        SelfService(administration).make_token(caller(laptop.key), "second")
+    assert caught.value.text == "This account is frozen. Given: ada. Ask the operator of this centre."
 
 
 def test_a_token_that_is_made_while_its_maker_is_revoked_is_revoked_or_refused(

@@ -13,6 +13,7 @@ from idac.core.nearest import nearest
 from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
+from idac.identity.directory import require_active
 from idac.identity.group_names import GroupNames, names_in_use
 from idac.identity.issuers import Issuers, is_administrator
 from idac.identity.memberships import unmeant
@@ -275,9 +276,13 @@ class Administration:
         kind: TokenKind = "user",
         scopes: Collection[str] = ("read:tap",),
         expires: datetime | None = None,
-        parent: str | None = None,
+        maker: str | None = None,
     ) -> tuple[Token, Secret]:
-        """A new token and its secret, which is never to be had again."""
+        """A new token and its secret, which is never to be had again.
+
+        *maker* is the credential with which somebody makes one for themselves: it must be good now, whatever was so
+        when the request came, and the new token ends with it where it is a token.
+        """
         wanted = frozenset(scopes)
         require_scopes(wanted)
         _require_token_name(name)
@@ -291,12 +296,13 @@ class Administration:
                     next_step="Make a service account with idac user add NAME --service.",
                 )
             expires = self._notebook_limits(kind, wanted, expires, records.now)
-            maker = _require_maker(records, parent) if parent is not None else None
-            if maker is not None and maker.expires is not None:
-                expires = min(expires, maker.expires) if expires is not None else maker.expires
+            parent = _require_maker(records, owner, maker) if maker is not None else None
+            if parent is not None and parent.expires is not None:
+                expires = min(expires, parent.expires) if expires is not None else parent.expires
             if expires is not None and expires <= records.now:
                 raise BadParameter("The token would have expired already.", value=expires.isoformat())
-            token = add_token(records, secret, owner.id, kind, name, wanted, expires=expires, parent=parent)
+            key = parent.key if parent is not None else None
+            token = add_token(records, secret, owner.id, kind, name, wanted, expires=expires, parent=key)
             records.note(
                 actor, "token create", account, token=token.key, kind=kind, name=name, scopes=wanted, expires=expires
             )
@@ -380,8 +386,17 @@ def require_free(records: Records, name: str) -> None:
         )
 
 
-def _require_maker(records: Records, key: str) -> Token:
-    """The token by which another is made. Who stole one makes no other after it was revoked, however soon."""
+def _require_maker(records: Records, owner: Account, credential: str) -> Token | None:
+    """The token by which another is made, if it is one.
+
+    Who stole a credential makes nothing with it after it was revoked, or the account frozen, however soon.
+    """
+    require_active(owner, records.now)
+    kind, _, key = credential.partition(":")
+    if kind == "session" and not records.has_session(key):
+        raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
+    if kind != "token":
+        return None
     maker = lock_token(records, key)
     if maker is None or maker.revoked is not None:
         raise NotAuthenticated("This token was revoked.", value=key, next_step="Log in again, or use another token.")

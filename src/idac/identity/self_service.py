@@ -44,8 +44,6 @@ class SelfService:
             if kind == "service" and principal.kind == "service":
                 raise AccessDenied("A service makes no tokens.", next_step="The operator does: idac token create.")
             raise BadParameter("This kind of token is the operator's to make.", value=kind, allowed="user, notebook")
-        credential, _, key = (principal.credential or "").partition(":")
-        parent = key if credential == "token" else None
         return self._administration.add_token(
             principal.name,
             name,
@@ -53,7 +51,7 @@ class SelfService:
             kind=kind,
             scopes=wanted,
             expires=self._within_limits(expires),
-            parent=parent,
+            maker=principal.credential or "",
         )
 
     def _within_limits(self, expires: datetime | None) -> datetime | None:

@@ -292,6 +292,10 @@ class Records:
         self.connection.execute(SESSIONS.insert().values(**values, created=self.ms, expires=ms(expires)))
         self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires <= self.ms))
 
+    def has_session(self, key: str) -> bool:
+        """Whether a session has not been ended."""
+        return self.connection.execute(sa.select(SESSIONS.c.key).where(SESSIONS.c.key == key)).first() is not None
+
     def end_session(self, key: str) -> None:
         self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.key == key))
 
