@@ -230,6 +230,26 @@ def test_names_that_a_token_can_not_have(administration: Administration, name: s
     assert str(refused.value) == words
 
 
+def test_an_operator_makes_administrators_and_dismisses_those_of_claims_too(administration: Administration) -> None:
+    ada = administration.add_account("ada", actor=ME)
+    administration.add_account("robot", actor=ME, kind="service")
+    assert administration.appoint("ada", actor=ME).is_admin
+    assert administration.accounts()[0].is_admin
+    assert not administration.appoint("ada", actor=ME, dismiss=True).is_admin
+    with administration.store.write() as records:
+        records.put_claimed_administrator(ada.id, "https://login.example.org")
+        records.change_account(ada.id, is_admin=True)
+    administration.appoint("ada", actor=ME, dismiss=True)
+    with administration.store.read() as records:
+        assert records.claimed_administrator(ada.id) == set()
+    assert not administration.account("ada").is_admin
+    with pytest.raises(BadParameter) as caught:
+        administration.appoint("robot", actor=ME)
+    assert caught.value.text == "A service is no administrator. Given: robot. Name a person's account."
+    noted = [(e.subject, e.detail["admin"]) for e in administration.store.iter_audit(actions=["user admin"])]
+    assert noted == [("ada", True), ("ada", False), ("ada", False)]
+
+
 def test_the_first_administrator_has_another_name_where_that_is_taken(administration: Administration) -> None:
     administration.add_account("admin", actor=ME)
     administration.add_group("admin-2", actor=ME)

@@ -43,6 +43,9 @@ def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest
     (ada,) = idac("user", "list", "--json").json
     assert (ada["username"], ada["name"], ada["admin"], ada["state"]) == ("ada", "Ada L.", True, "active")
     assert (ada["password"], ada["expires"], ada["uid"]) == (True, "2040-01-31T23:59:59+00:00", 100_000)
+    assert idac("user", "admin", "ada", "--dismiss").out == "ada is no administrator any more.\n"
+    assert idac("user", "admin", "ada").out == "ada is an administrator.\n"
+    assert idac("user", "admin", "ada", "--json").json["admin"] is True
     assert idac("user", "freeze", "ada", "--why", "lost laptop").out == "Froze the account ada.\n"
     assert idac("user", "list", "--json").json[0]["frozen_why"] == "lost laptop"
     assert idac("user", "unfreeze", "ada").out == "The account ada may log in again.\n"

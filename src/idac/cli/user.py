@@ -142,6 +142,21 @@ def expire(options: Options, name: str, when: str | None, never: bool, as_json: 
     _print_account(account, f"The account {name} {ends}.", as_json)
 
 
+@command.command(short_help="Make an account an administrator's, or no longer.")
+@click.argument("name")
+@click.option("--dismiss", is_flag=True, help="Let it be an administrator's no longer.")
+@_JSON
+@click.pass_obj
+def admin(options: Options, name: str, dismiss: bool, as_json: bool) -> None:
+    """Make the account NAME an administrator's, who may read and do everything.
+
+    Where an identity provider says that somebody is one (admin_groups in dac.yaml), the next log-in by it counts again.
+    """
+    with administration(options) as identity:
+        account = identity.appoint(name, actor=actor(), dismiss=dismiss)
+    _print_account(account, f"{name} is {'no administrator any more' if dismiss else 'an administrator'}.", as_json)
+
+
 @command.command("forget-claims", short_help="Take back what identity providers gave.")
 @click.argument("name")
 @_JSON

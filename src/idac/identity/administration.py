@@ -123,6 +123,18 @@ class Administration:
             records.note(actor, "user expire", name, expires=when or "never")
             return require_account(records, name)
 
+    def appoint(self, name: str, *, actor: str, dismiss: bool = False) -> Account:
+        """Make the account an administrator's by the operator's word, or with *dismiss* no longer by anybody's."""
+        with self.store.write() as records:
+            account = require_account(records, name)
+            if account.kind != "user":
+                raise BadParameter("A service is no administrator.", value=name, next_step="Name a person's account.")
+            for issuer in records.claimed_administrator(account.id):
+                records.remove_claimed_administrator(account.id, issuer)
+            records.change_account(account.id, is_admin=not dismiss)
+            records.note(actor, "user admin", name, admin=not dismiss)
+            return replace(account, is_admin=not dismiss)
+
     def set_password(self, name: str, password: str, *, actor: str) -> Account:
         """Give the account a password, and end its browser sessions, which may be someone else's."""
         hashed = hash_password(password)
