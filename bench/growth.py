@@ -2,8 +2,8 @@
 
 ``python -m bench.growth SMALL LARGE`` takes the folders of two centres that ``bench/ingest.py --keep`` made, asks both
 for cones that hold equally many rows, for rows by their ids and for an aggregate of all rows, and writes
-``bench/results/growth.json``. What is read comes from the planner, as ``idac explain --json`` prints it; times are medians
-of runs in turns, so that their ratio holds on any machine.
+``bench/results/growth.json``. What is read comes from the planner, as ``idac explain --json`` prints it; times are
+medians of runs in turns, so that their ratio holds on any machine.
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ class Side:
         return {"rows_read": scan.rows, "row_groups_read": scan.row_groups, "files_opened": scan.files}
 
 
+def deep_places(rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
+    """Positions in the deep field, so far inside that no cone reaches over its edge."""
+    inner = DEEP[2] - 0.2
+    return [(float(DEEP[0] + x), float(DEEP[1] + y)) for x, y in rng.uniform(-inner, inner, (count, 2))]
+
+
 def cones(side: Side, rows: int, places: list[tuple[float, float]]) -> list[str]:
     """Cones in the deep field that hold about *rows* rows of this table."""
     per_deg2 = side.rows / 2 / (2 * DEEP[2]) ** 2
@@ -106,9 +112,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     rng = np.random.default_rng(1)
-    inner = DEEP[2] - 0.2  # no cone reaches over the field's edge
-    offsets = rng.uniform(-inner, inner, (options.queries, 2))
-    places = [(float(DEEP[0] + x), float(DEEP[1] + y)) for x, y in offsets]
+    places = deep_places(rng, options.queries)
     shares = rng.uniform(0, 1, options.queries).tolist()
     with ExitStack() as stack:
         sides = {}

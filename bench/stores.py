@@ -21,8 +21,7 @@ import numpy as np
 import yaml
 from survival.faults import gateway
 
-from bench.generate import DEEP
-from bench.growth import TABLE, Side, cones, look_ups
+from bench.growth import TABLE, Side, cones, deep_places, look_ups
 from bench.ingest import keep, machine
 from bench.peers.centre import IDAC
 from bench.peers.processes import BenchError
@@ -94,9 +93,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     rng = np.random.default_rng(1)
-    inner = DEEP[2] - 0.2  # no cone reaches over the field's edge
-    offsets = rng.uniform(-inner, inner, (options.queries, 2))
-    places = [(float(DEEP[0] + x), float(DEEP[1] + y)) for x, y in offsets]
+    places = deep_places(rng, options.queries)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idac-bench-")))
         _, bucket, keys = stack.enter_context(gateway())

@@ -8,34 +8,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from archive_fixture import TableData, publish, small_settings, star_table
+from bucket_fixture import bucket_secrets, bucket_settings
 from idac.catalogs.archive import Archive
 from idac.catalogs.felis import write_felis
 from idac.catalogs.ingest import IngestChoices
 from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import HatsStorage
 from idac.core.database import open_database
-from idac.core.secrets import FileSecrets, SecretRef
 from idac.core.store import S3BucketStore, Store, StoreSettings, open_store
 from services.rgw import Bucket
 
 
-def secrets_in(folder: Path, bucket: Bucket) -> FileSecrets:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name, value in (("key", bucket.gateway.access_key_id), ("word", bucket.gateway.secret_access_key)):
-        (folder / name).write_text(value)
-        (folder / name).chmod(0o600)
-    return FileSecrets(folder)
-
-
 @pytest.fixture
 def stores(s3_bucket: Bucket) -> dict[str, StoreSettings]:
-    reference = {"access_key_id": SecretRef(secret="key"), "secret_access_key": SecretRef(secret="word")}  # noqa: S106 - names
-    return {s3_bucket.name: StoreSettings(endpoint=s3_bucket.gateway.endpoint, allow_http=True, **reference)}
+    return {s3_bucket.name: bucket_settings(s3_bucket)}
 
 
 @pytest.fixture
 def store(s3_bucket: Bucket, stores: dict[str, StoreSettings], tmp_path: Path) -> Store:
-    return open_store(f"s3://{s3_bucket.name}/dac", stores, secrets_in(tmp_path / "secrets", s3_bucket), tmp_path)
+    return open_store(f"s3://{s3_bucket.name}/dac", stores, bucket_secrets(tmp_path / "secrets", s3_bucket), tmp_path)
 
 
 @pytest.fixture
@@ -73,7 +64,7 @@ def test_an_archive_in_s3_is_published_replaced_dropped_and_swept(archive: Archi
 def test_sources_and_hats_catalogues_are_taken_from_s3(
     archive: Archive, s3_bucket: Bucket, stores: dict[str, StoreSettings], tmp_path: Path
 ) -> None:
-    secrets = secrets_in(tmp_path / "secrets", s3_bucket)
+    secrets = bucket_secrets(tmp_path / "secrets", s3_bucket)
     root = open_store(f"s3://{s3_bucket.name}", stores, secrets, tmp_path)
     for part in range(2):
         pq.write_table(star_table(600).slice(part * 300, 300), tmp_path / "part.parquet")

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Buffer, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -467,6 +468,10 @@ class S3BucketStore:
     def open_input(self, key: str) -> BinaryIO:
         return io.BufferedReader(_ObjectReader(self, key, self.head(key).size), READ_AHEAD_BYTES)
 
+    def open_ranges(self, key: str, size: int, ranges: Sequence[tuple[int, int]]) -> io.RawIOBase:
+        """A file over an object of *size* bytes whose *ranges* (start, length; sorted) are here once it is open."""
+        return _ObjectReader(self, key, size, ranges)
+
     @property
     def location(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
@@ -483,10 +488,13 @@ class S3BucketStore:
 
 
 class _ObjectReader(io.RawIOBase):
-    """An object as a raw file of ranges; BufferedReader over it reads ahead."""
+    """An object as a raw file of ranges, of which some may be fetched at once; BufferedReader over it reads ahead."""
 
-    def __init__(self, store: S3BucketStore, key: str, size: int) -> None:
+    def __init__(self, store: S3BucketStore, key: str, size: int, ranges: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__()
         self._store, self._key, self._size, self._at = store, key, size, 0
+        self._starts = [start for start, _ in ranges]
+        self._pieces = store.read_ranges(key, ranges)
 
     def readable(self) -> bool:
         return True
@@ -507,10 +515,20 @@ class _ObjectReader(io.RawIOBase):
         length = min(len(view), self._size - self._at)
         if length <= 0:
             return 0
-        data = self._store.read_range(self._key, self._at, length)
+        data = self._fetched(length)
+        if data is None:
+            data = memoryview(self._store.read_range(self._key, self._at, length))
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+    def _fetched(self, length: int) -> memoryview | None:
+        """So many bytes from here, where one piece has them all."""
+        place = bisect_right(self._starts, self._at) - 1
+        offset = self._at - self._starts[place] if place >= 0 else 0
+        if place < 0 or offset + length > len(self._pieces[place]):
+            return None
+        return self._pieces[place][offset : offset + length]
 
 
 def _described(meta: Mapping[str, object]) -> StoredObject:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bucket_fixture import bucket_secrets, bucket_settings
 from idac.core.errors import StoreUnavailable
-from idac.core.secrets import FileSecrets, SecretRef
-from idac.core.store import S3BucketStore, StoreSettings
+from idac.core.store import S3BucketStore
 from idac.query.engines.parquet_files import ParquetFiles
 from services.rgw import Bucket
 
@@ -56,14 +56,8 @@ def table() -> pa.Table:
 
 @pytest.fixture
 def store(s3_bucket: Bucket, tmp_path: Path, table: pa.Table) -> Counting:
-    folder = tmp_path / "secrets"
-    folder.mkdir(mode=0o700)
-    for name, value in (("key", s3_bucket.gateway.access_key_id), ("word", s3_bucket.gateway.secret_access_key)):
-        (folder / name).write_text(value)
-        (folder / name).chmod(0o600)
-    reference = {"access_key_id": SecretRef(secret="key"), "secret_access_key": SecretRef(secret="word")}  # noqa: S106 - names
-    given = StoreSettings(endpoint=s3_bucket.gateway.endpoint, allow_http=True, **reference)
-    found = Counting(s3_bucket.name, "dac", given, FileSecrets(folder))
+    secrets = bucket_secrets(tmp_path / "secrets", s3_bucket)
+    found = Counting(s3_bucket.name, "dac", bucket_settings(s3_bucket), secrets)
     found.asked = []
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=GROUP)
     found.put_atomic("t.parquet", tmp_path / "t.parquet")

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from archive_fixture import TableData, build_archive, open_archive, publish, small_settings, star_table
+from bucket_fixture import bucket_secrets, bucket_settings
 from engine_fixture import Asking, small_engine
 from idac.catalogs.archive import Archive
 from idac.catalogs.ingest import IngestChoices
 from idac.catalogs.service import CatalogService, SourceChoices
 from idac.catalogs.snapshot import HatsStorage
 from idac.core.database import open_database
-from idac.core.secrets import FileSecrets, SecretRef
-from idac.core.store import FolderStore, S3BucketStore, StoreSettings, open_store
+from idac.core.store import FolderStore, S3BucketStore, open_store
 from idac.query.engines.base import Explanation, QueryLimits
 from idac.query.engines.duckdb.engine import DuckDBEngine
 from idac.query.engines.duckdb.settings import DuckDBSettings
@@ -38,14 +38,8 @@ def targets() -> pa.Table:
 @pytest.fixture
 def remote(s3_bucket: Bucket, tmp_path: Path) -> Iterator[Asking]:
     """An archive in a real S3 service, and an engine that reads it there."""
-    folder = tmp_path / "secrets"
-    folder.mkdir(mode=0o700)
-    for name, value in (("key", s3_bucket.gateway.access_key_id), ("word", s3_bucket.gateway.secret_access_key)):
-        (folder / name).write_text(value)
-        (folder / name).chmod(0o600)
-    reference = {"access_key_id": SecretRef(secret="key"), "secret_access_key": SecretRef(secret="word")}  # noqa: S106 - names
-    settings = StoreSettings(endpoint=s3_bucket.gateway.endpoint, allow_http=True, **reference)
-    store = open_store(f"s3://{s3_bucket.name}/dac", {s3_bucket.name: settings}, FileSecrets(folder), tmp_path)
+    secrets, given = bucket_secrets(tmp_path / "secrets", s3_bucket), {s3_bucket.name: bucket_settings(s3_bucket)}
+    store = open_store(f"s3://{s3_bucket.name}/dac", given, secrets, tmp_path)
     assert isinstance(store, S3BucketStore)
     archive = Archive(
         store, open_database(f"sqlite:///{tmp_path / 'state.db'}"), small_settings(ingest={"spill": tmp_path / "spill"})

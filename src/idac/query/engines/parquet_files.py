@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import io
 import threading
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import S3BucketStore
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
 _FOOTER_BYTES = 64 * 1024 * 1024
@@ -44,7 +40,7 @@ class Footer:
         return found
 
     def ranges(self, groups: Sequence[int], columns: Sequence[str]) -> list[tuple[int, int]]:
-        """Where the chunks of *columns* (none: of all) begin, and how long they are; in the order of the file."""
+        """Where the chunks of *columns* (none: of all) begin, and how long they are."""
         leaves = [n for name in columns or self._leaves for n in self._leaves.get(name, ())]
         found = []
         for group in groups:
@@ -55,7 +51,7 @@ class Footer:
                 if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
                     start = chunk.dictionary_page_offset
                 found.append((start, chunk.total_compressed_size))
-        return sorted(found)
+        return found
 
 
 class ParquetFiles:
@@ -141,12 +137,14 @@ class ParquetFiles:
 
     def _opened(
         self, path: str, footer: Footer, groups: Sequence[Sequence[int]], columns: Sequence[Sequence[str]]
-    ) -> BinaryIO | pa.MemoryMappedFile | _Chunks:
+    ) -> io.RawIOBase | pa.MemoryMappedFile:
         found = self._store_of(path)
         if found is None:
             return pa.memory_map(path)
+        store, key = found
         pairs = zip(groups, columns, strict=True)
-        return _Chunks(*found, footer.size, [r for some, wanted in pairs for r in footer.ranges(some, wanted)])
+        ranges = sorted({each for some, wanted in pairs for each in footer.ranges(some, wanted)})
+        return store.open_ranges(key, footer.size, ranges)
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -155,45 +153,6 @@ class ParquetFiles:
         except (OSError, pa.ArrowException, NotFound) as error:
             self.forget(path)
             raise unreadable() from error
-
-
-class _Chunks(io.RawIOBase):
-    """An object of a store as a file, of which chunks that will be read are fetched at once, close ones together."""
-
-    def __init__(self, store: S3BucketStore, key: str, size: int, ranges: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
-        self._store, self._key, self._size, self._at = store, key, size, 0
-        self._starts = [start for start, _ in ranges]
-        self._pieces = store.read_ranges(key, ranges)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        length = min(len(view), self._size - self._at)
-        if length <= 0:
-            return 0
-        place = bisect_right(self._starts, self._at) - 1
-        offset = self._at - self._starts[place] if place >= 0 else 0
-        if place >= 0 and offset + length <= len(self._pieces[place]):
-            data = self._pieces[place][offset : offset + length]
-        else:
-            data = memoryview(self._store.read_range(self._key, self._at, length))
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
 
 def unreadable() -> StoreUnavailable:
