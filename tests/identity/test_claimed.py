@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from idac.core.errors import NotAuthenticated, NotFound
+from idac.core.errors import Conflict, NotAuthenticated, NotFound
+from idac.core.principal import Principal
+from idac.identity import group_store
 from idac.identity.administration import Administration
 from idac.identity.claimed import TakenBack, forget_claims
 from idac.identity.credentials import parse_token
 from idac.identity.directory import Directory
 from idac.identity.external import ExternalAccounts
+from idac.identity.groups import UserGroups
 from idac.identity.impersonation import Impersonation
+from idac.identity.invitations import Invitations
 from idac.identity.issuers import NO_ISSUERS, Issuers
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.quotas import Quotas
 from idac.identity.settings import DataRight, IdentitySettings, ProviderSettings
+from idac.identity.store import Records
+from idac.identity.throttle import Throttle
 from identity_centre import ME
 from identity_clock import Clock
+from identity_moments import during
 
 ISSUER = "https://sso.example.org"
 PROVIDER = ProviderSettings(
@@ -92,6 +99,7 @@ def test_an_administrator_by_claim_is_one_only_while_dac_yaml_lets_the_issuer_sa
 
 def test_a_token_that_such_an_administrator_was_lent_ends_too(administration: Administration, ada: Account) -> None:
     administration.add_account("eve", actor=ME)
+    administration.issuers = HERE
     _, secret = Impersonation(administration).lend("eve", "a test", actor="ada", administrator="ada")
     presented = parse_token(secret.text)
     assert presented is not None
@@ -128,3 +136,121 @@ def test_an_administrator_whom_an_operator_made_stays_one(administration: Admini
     assert is_admin(administration, boss, NO_ISSUERS)
     with pytest.raises(NotFound, match=r"There is no account of this name\. Given: boos\. Did you mean boss\?"):
         forget_claims(administration.store, "boos", actor=ME)
+
+
+# -- places in groups that people look after -------------------------------------------------------------------------
+
+OWEN, MIA, ZOE = (Principal(name, "user") for name in ("owen", "mia", "zoe"))
+
+
+@pytest.fixture
+def groups(administration: Administration) -> UserGroups:
+    """With a team that owen owns, and that the provider puts people into."""
+    for name in ("owen", "zoe"):
+        administration.add_account(name, actor=ME)
+    made = UserGroups(administration)
+    administration.add_members("team", ["owen"], actor=ME)
+    made.give("team", "owen", actor=ME)
+    return made
+
+
+def mia_comes(administration: Administration, clock: Clock, *names: str, issuer: str = ISSUER) -> None:
+    said = ExternalIdentity(issuer, "1842", "mia", groups=frozenset(names), groups_until=clock.later(days=30))
+    accounts = ExternalAccounts(administration.store)
+    if issuer == ISSUER:
+        accounts.account_for(said)
+    else:
+        accounts.link("mia", said, actor="mia")
+
+
+def let_manage(administration: Administration, groups: UserGroups) -> str:
+    """Let mia look after the team; returns the secret of a link that she gives."""
+    groups.set_manager(OWEN, "team", "mia", manages=True)
+    return invitations_of(administration, groups).make_link(MIA, "team", uses=5)[1].text
+
+
+def invitations_of(administration: Administration, groups: UserGroups) -> Invitations:
+    return Invitations(groups, Throttle(administration.store, administration.settings))
+
+
+@pytest.mark.parametrize("how", ["the provider says so", "an administrator forgets it", "unlinked", "its time is over"])
+def test_whose_claimed_place_ended_comes_back_as_a_member_and_old_invitations_stay_void(
+    administration: Administration, groups: UserGroups, clock: Clock, how: str
+) -> None:
+    mia_comes(administration, clock, "team")
+    link = let_manage(administration, groups)
+    if how == "the provider says so":
+        mia_comes(administration, clock)
+    elif how == "an administrator forgets it":
+        forget_claims(administration.store, "mia", actor=ME)
+    elif how == "unlinked":
+        mia_comes(administration, clock, issuer="https://other.example.org")
+        ExternalAccounts(administration.store).unlink("mia", ISSUER, "1842", passwords=False, actor="mia")
+        with administration.store.write() as records:
+            account = records.account("mia")
+            assert account is not None
+            records.link_identity(account.id, ISSUER, "1842")
+    else:
+        clock.now = clock.later(days=31)
+    if how != "its time is over":
+        assert groups.view(OWEN, "team").invitations == ()
+    mia_comes(administration, clock, "team")
+    seen = groups.view(OWEN, "team")
+    assert ([member.account for member in seen.members], seen.managers) == (["mia", "owen"], frozenset())
+    with pytest.raises(NotFound, match="This invitation is not good, or not any more"):
+        invitations_of(administration, groups).join(ZOE, link, address="192.0.2.7")
+
+
+def test_who_keeps_another_place_looks_after_the_group_still(
+    administration: Administration, groups: UserGroups, clock: Clock
+) -> None:
+    mia_comes(administration, clock, "team")
+    administration.add_members("team", ["mia"], actor=ME)
+    link = let_manage(administration, groups)
+    mia_comes(administration, clock)
+    forget_claims(administration.store, "mia", actor=ME)
+    assert groups.view(OWEN, "team").managers == {"mia"}
+    invitations_of(administration, groups).join(ZOE, link, address="192.0.2.7")
+    assert groups.view(ZOE, "team").role == "member"
+
+
+def test_the_end_of_a_place_by_claim_alone_is_the_providers_to_say(
+    administration: Administration, groups: UserGroups, clock: Clock
+) -> None:
+    mia_comes(administration, clock, "team")
+    before = groups.view(OWEN, "team").members
+    for act in (
+        lambda: groups.set_end(OWEN, "team", "mia", clock.later(days=1)),
+        lambda: groups.set_end(OWEN, "team", "mia", None),
+        lambda: administration.add_members("team", ["zoe", "mia"], actor=ME, expires=clock.later(days=1)),
+    ):
+        with pytest.raises(Conflict) as caught:
+            act()
+        assert caught.value.text == (
+            "An identity provider says how long this place lasts. Given: mia in team. "
+            "Allowed: ends of places that people or administrators gave. "
+            "Change it at the provider, or take the member out until their next log-in by it."
+        )
+    assert groups.view(OWEN, "team").members == before
+    administration.add_members("team", ["mia"], actor=ME)  # from now on she has a place whatever the provider says
+    groups.set_end(OWEN, "team", "mia", clock.later(days=1))
+    mia_comes(administration, clock)
+    clock.now = clock.later(days=2)
+    assert [member.account for member in groups.view(OWEN, "team").members] == ["owen"]
+
+
+def test_what_a_log_in_of_this_moment_gives_is_taken_back_too(
+    administration: Administration, groups: UserGroups, clock: Clock
+) -> None:
+    mia_comes(administration, clock)
+    mia = administration.account("mia")
+
+    def log_in(records: Records) -> None:
+        group_id = records.lock_group("team", shared=True)
+        assert group_id is not None
+        records.lock_account(mia.id)
+        group_store.add_member(records, group_id, mia.id, source=ISSUER, expires=clock.later(days=30))
+
+    later = during(administration.store, log_in, lambda: forget_claims(administration.store, "mia", actor=ME))
+    assert later.result() == TakenBack(("team",), (), was_admin=False)
+    assert [member.account for member in groups.view(OWEN, "team").members] == ["owen"]

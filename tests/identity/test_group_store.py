@@ -241,6 +241,18 @@ def test_log_ins_of_one_account_at_once_wait_for_each_other_in_one_order(
     assert [group.name for group in administration.groups() if group.members] == ["arcs"]
 
 
+def test_who_makes_a_group_waits_for_names_before_their_account(
+    administration: Administration, groups: UserGroups, store: IdentityStore
+) -> None:
+    """Else whoever has the names and then asks for the account would wait for one who waits for the names."""
+    ada = administration.account("ada")
+    later = during(
+        store, lambda records: records.lock_names(), lambda: groups.make(ADA, "shear"), lambda r: r.lock_account(ada.id)
+    )
+    later.result()
+    assert groups.owners() == {"shear": "ada"}
+
+
 def test_of_two_ways_in_that_are_ended_at_once_one_stays(store: IdentityStore) -> None:
     claim(store)
     external = ExternalAccounts(store)

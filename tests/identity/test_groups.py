@@ -262,6 +262,22 @@ def test_invitations_of_who_looks_after_the_group_no_longer_are_void(
     refused(NotFound, lambda: groups.view(who("bob"), "shear"))
 
 
+def test_an_owner_is_not_taken_out_past_the_group_as_they_would_invite_themselves(
+    administration: Administration, groups: UserGroups
+) -> None:
+    groups.make(who("ada"), "shear")
+    administration.add_members("shear", ["bob"], actor=ME)
+    assert refused(Conflict, lambda: administration.remove_members("shear", ["bob", "ada"], actor=ME)) == (
+        "The owner can't leave the group. Given: ada in shear. Allowed: members who do not own it. "
+        "Give it to somebody else first: idac group owner shear ACCOUNT, or to administrators alone: "
+        "idac group owner shear --none."
+    )
+    assert [member.account for member in groups.view(who("ada"), "shear").members] == ["ada", "bob"]
+    groups.give("shear", "bob", actor=ME)
+    administration.remove_members("shear", ["ada"], actor=ME)
+    refused(NotFound, lambda: groups.view(who("ada"), "shear"))
+
+
 def test_members_may_look_managers_may_invite_and_only_the_owner_may_do_the_rest(
     groups: UserGroups, invitations: Invitations
 ) -> None:

@@ -242,7 +242,10 @@ class Administration:
                 group_id = records.add_group(group)
                 records.note(actor, "group add", group, in_place_of=before)
             for name in names:
-                group_store.add_member(records, group_id, require_account(records, name).id, expires=expires)
+                account = require_account(records, name)
+                if expires is not None:
+                    require_own_end(records, group_id, f"{name} in {group}", account)
+                group_store.add_member(records, group_id, account.id, expires=expires)
                 records.note(actor, "group member", group, account=name, expires=expires)
 
     def _require_read_by_nobody(self, group: str) -> None:
@@ -257,8 +260,17 @@ class Administration:
     def remove_members(self, group: str, names: Iterable[str], *, actor: str) -> None:
         with self.store.write() as records:
             group_id = _require_group(records, group)
+            found = group_store.find_group(records, group)
             for name in names:
                 account = require_account(records, name)
+                if found is not None and found.owner == name:  # who could come back by an invitation of their own
+                    raise Conflict(
+                        "The owner can't leave the group.",
+                        value=f"{name} in {group}",
+                        allowed="members who do not own it",
+                        next_step=f"Give it to somebody else first: idac group owner {group} ACCOUNT, or to "
+                        f"administrators alone: idac group owner {group} --none.",
+                    )
                 if not records.remove_member(group_id, account.id):
                     raise NotFound("The account is no member of the group.", value=f"{name} in {group}")
                 group_store.remove_manager(records, group_id, account.id)
@@ -452,6 +464,17 @@ def _require_group(records: Records, name: str) -> int:
         hint = _nearest(name, names, "idac group list")
         raise NotFound("There is no group of this name.", value=name, next_step=hint)
     return found
+
+
+def require_own_end(records: Records, group_id: int, shown: str, account: Account) -> None:
+    """Raise Conflict where a member's end is their provider's to say: another one would end nothing."""
+    if group_store.is_member_by_claim_alone(records, group_id, account.id):
+        raise Conflict(
+            "An identity provider says how long this place lasts.",
+            value=shown,
+            allowed="ends of places that people or administrators gave",
+            next_step="Change it at the provider, or take the member out until their next log-in by it.",
+        )
 
 
 def _take_name_back(records: Records, name: str, group_id: int | None) -> int:

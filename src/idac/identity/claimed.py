@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from idac.identity.administration import require_account
+from idac.identity.group_store import remove_claimed_places
 from idac.identity.model import Account
 from idac.identity.schema import CLAIMED_ADMINS, CLAIMED_RIGHTS, GROUPS, MEMBERS
 from idac.identity.store import IdentityStore, Records
@@ -32,8 +33,7 @@ def forget_claims(store: IdentityStore, name: str, *, actor: str) -> TakenBack:
         found = TakenBack(*_groups_and_rights(records, account), bool(records.claimed_administrator(account.id)))
         for table in (CLAIMED_RIGHTS, CLAIMED_ADMINS):
             records.connection.execute(sa.delete(table).where(table.c.account == account.id))
-        by_claim = sa.delete(MEMBERS).where(MEMBERS.c.account == account.id, MEMBERS.c.source != "")
-        records.connection.execute(by_claim)
+        remove_claimed_places(records, account.id)
         if found.was_admin:
             records.change_account(account.id, is_admin=False)
         sessions = records.end_sessions(account.id)

@@ -10,7 +10,7 @@ from itertools import count
 from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
 from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_rights
-from idac.identity.group_store import is_free
+from idac.identity.group_store import add_member, is_free, remove_claimed_places
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
 
@@ -111,7 +111,7 @@ class ExternalAccounts:
 
     def _take_back(self, records: Records, account: Account, issuer: str) -> None:
         """End what the account had by the issuer's word alone."""
-        records.remove_members_from(issuer, account.id, but=())
+        remove_claimed_places(records, account.id, issuer)
         remove_claimed_rights(records, account, issuer)
         by_claim = records.claimed_administrator(account.id)
         if issuer in by_claim:
@@ -151,8 +151,8 @@ class ExternalAccounts:
         kept = [group_id for group_id in found if group_id is not None]
         records.lock_account(account.id)  # two log-ins at once would wait for each other's places
         for group_id in kept:
-            records.put_member(group_id, account.id, source=identity.issuer, expires=identity.groups_until)
-        records.remove_members_from(identity.issuer, account.id, but=kept)
+            add_member(records, group_id, account.id, source=identity.issuer, expires=identity.groups_until)
+        remove_claimed_places(records, account.id, identity.issuer, but=kept)
 
     def _make_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
         """Make the groups that are not there, but for those of names that a user has, or that a deleted group had.

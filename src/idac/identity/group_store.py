@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -145,8 +146,17 @@ def managers(records: Records, group_id: int) -> frozenset[str]:
     return frozenset(records.connection.execute(query).scalars())
 
 
-def add_member(records: Records, group_id: int, account_id: int, *, expires: datetime | None = None) -> None:
-    """Make the account a member, or set a new date where it is one.
+def is_member_by_claim_alone(records: Records, group_id: int, account_id: int) -> bool:
+    """Whether providers give the account all the places that it has in the group now."""
+    query = sa.select(MEMBERS.c.source).where(MEMBERS.c.group == group_id, MEMBERS.c.account == account_id)
+    sources = set(records.connection.execute(query.where(_lasts(MEMBERS.c.expires, records.ms))).scalars())
+    return bool(sources) and "" not in sources
+
+
+def add_member(
+    records: Records, group_id: int, account_id: int, *, source: str = "", expires: datetime | None = None
+) -> None:
+    """Make the account a member by the word of *source*, or set a new date where it is one.
 
     Whoever managed the group until an earlier place of theirs ended is no manager again by this.
     """
@@ -154,7 +164,28 @@ def add_member(records: Records, group_id: int, account_id: int, *, expires: dat
         lapsed = sa.delete(MANAGERS).where(MANAGERS.c.group == group_id, MANAGERS.c.account == account_id)
         if records.connection.execute(lapsed).rowcount:
             remove_manager(records, group_id, account_id)
-    records.put_member(group_id, account_id, expires=expires)
+    records.put_member(group_id, account_id, source=source, expires=expires)
+
+
+def remove_claimed_places(
+    records: Records, account_id: int, issuer: str | None = None, *, but: Collection[int] = ()
+) -> None:
+    """End the places that claims of *issuer*, or with None of any, gave the account, but those in the groups *but*.
+
+    Where it has no other place it looks after the group no more, and the invitations that it gave as a manager end. The
+    account is locked before.
+    """
+    by_claim = MEMBERS.c.source != "" if issuer is None else MEMBERS.c.source == issuer
+    gone = sa.delete(MEMBERS).where(MEMBERS.c.account == account_id, by_claim, MEMBERS.c.group.not_in(but))
+    records.connection.execute(gone)
+    place = sa.exists().where(
+        MEMBERS.c.group == MANAGERS.c.group,
+        MEMBERS.c.account == account_id,
+        _lasts(MEMBERS.c.expires, records.ms),
+    )
+    left = sa.select(MANAGERS.c.group).where(MANAGERS.c.account == account_id, sa.not_(place))
+    for group_id in records.connection.execute(left.order_by(MANAGERS.c.group)).scalars().all():
+        remove_manager(records, group_id, account_id)
 
 
 def add_manager(records: Records, group_id: int, account_id: int) -> None:
@@ -185,7 +216,9 @@ def add_invitation(
     member_expires: datetime | None,
 ) -> None:
     """Keep an invitation to an account, in place of an earlier one, or with None one to whoever has its secret."""
-    records.connection.execute(sa.delete(INVITATIONS).where(INVITATIONS.c.expires <= records.ms))
+    # Those that somebody else is about to remove are left to them: they may wait for what this transaction holds.
+    over = sa.select(INVITATIONS.c.key).where(INVITATIONS.c.expires <= records.ms).with_for_update(skip_locked=True)
+    records.connection.execute(sa.delete(INVITATIONS).where(INVITATIONS.c.key.in_(over)))
     if account_id is not None:
         earlier = sa.delete(INVITATIONS).where(INVITATIONS.c.group == group_id, INVITATIONS.c.account == account_id)
         records.connection.execute(earlier)

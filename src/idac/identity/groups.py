@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound
 from idac.core.principal import Principal
 from idac.identity import group_store
-from idac.identity.administration import Administration, require_account, require_group_name
+from idac.identity.administration import Administration, require_account, require_group_name, require_own_end
 from idac.identity.directory import require_active
 from idac.identity.group_model import GroupView, Role, UserGroup
 from idac.identity.model import Account
 from idac.identity.store import Records
+from idac.identity.validity import require_good
 
 _LONGEST_DESCRIPTION = 200
 _NO_LIMIT = "Hand one over, or ask the operator of this centre."
@@ -138,6 +139,7 @@ class UserGroups:
                 raise Conflict("The owner's place has no end.", value=who, next_step="Hand the group over first.")
             if who in group_store.managers(records, group.id):
                 self._require_owner(records, principal, group)
+            require_own_end(records, group.id, f"{who} in {name}", member)
             require_ahead(expires, records.now)
             records.put_member(group.id, member.id, expires=expires)
             records.note(principal.name, "group member", name, account=who, expires=expires or "never")
@@ -212,6 +214,8 @@ class UserGroups:
 
     def _role(self, records: Records, principal: Principal, name: str, *, lock: bool = False) -> tuple[UserGroup, Role]:
         group = group_store.find_group(records, name, lock=lock)
+        if lock and records.account(principal.name) is not None:  # an operator at the machine has none
+            active_account(records, principal)
         role = role_in(records, principal, group) if group is not None else None
         if group is None or role is None:
             if principal.is_admin:
@@ -243,9 +247,9 @@ class UserGroups:
 
 
 def active_account(records: Records, principal: Principal) -> Account:
-    """The caller's account, as it is in this transaction."""
+    """The caller's account, as it is in this transaction, by a credential that is good in it."""
     account = require_account(records, principal.name)
-    require_active(account, records.now)
+    require_good(records, principal.credential, account)
     return account
 
 

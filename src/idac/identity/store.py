@@ -268,11 +268,6 @@ class Records:
         gone = sa.delete(MEMBERS).where(MEMBERS.c.group == group_id, MEMBERS.c.account == account_id)
         return self.connection.execute(gone).rowcount > 0
 
-    def remove_members_from(self, source: str, account_id: int, *, but: Collection[int]) -> None:
-        """End what claims of *source* gave the account, but for the groups *but*."""
-        gone = sa.delete(MEMBERS).where(MEMBERS.c.account == account_id, MEMBERS.c.source == source)
-        self.connection.execute(gone.where(MEMBERS.c.group.not_in(but)))
-
     def put_grant(self, group_id: int, right: str, expires: datetime | None) -> None:
         insert = insert_into(self.connection, GRANTS).values(
             group=group_id, right=right, expires=maybe_ms(expires), created=self.ms
