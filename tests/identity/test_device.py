@@ -30,8 +30,10 @@ SETTINGS = IdentitySettings(device_clients={"idac": "idac login", "other": ""}, 
 
 @pytest.fixture
 def grants(store: IdentityStore, administration: Administration) -> DeviceGrants:
-    administration.add_account("ada", actor="t")
+    ada = administration.add_account("ada", actor="t")
     administration.add_account("eve", actor="t")
+    with store.write() as records:
+        records.add_session("x", "d", ada.id, records.now.replace(year=2100), None)
     return DeviceGrants(store, SETTINGS, Throttle(store, SETTINGS))
 
 

@@ -118,7 +118,7 @@ def test_what_ends_a_token(directory: Directory, administration: Administration,
 
 
 def test_a_session_is_new_each_time_and_ends(directory: Directory, sign_in: SignIn, ada: Secret, clock: Clock) -> None:
-    account = sign_in.by_password("ada", WORDS, "192.0.2.1")
+    account = sign_in.by_password("ada", WORDS, "192.0.2.1").account
     first = sign_in.open_session(account, address="192.0.2.1", how="password")
     second = sign_in.open_session(account, address="192.0.2.1", how="password")
     assert first.text != second.text
@@ -158,14 +158,14 @@ def test_a_new_password_ends_sessions_and_the_old_password(
         directory.by_session(presented(session))
     with pytest.raises(UnknownCredential):
         sign_in.by_password("ada", WORDS, "a")
-    assert sign_in.by_password("ada", WORDS * 2, "a").name == "ada"
+    assert sign_in.by_password("ada", WORDS * 2, "a").account.name == "ada"
 
 
 def test_a_link_works_once_and_for_a_day(
     administration: Administration, sign_in: SignIn, ada: Secret, clock: Clock
 ) -> None:
     link = administration.log_in_link("ada", actor=ME)
-    assert sign_in.by_link(link.text, "a").name == "ada"
+    assert sign_in.by_link(link.text, "a").account.name == "ada"
     words = "This link is not good any more: it works once, and for a day."
     with pytest.raises(UnknownCredential, match=words):
         sign_in.by_link(link.text, "a")
@@ -214,7 +214,7 @@ def test_guesses_at_an_account_make_everyone_wait_and_its_tokens_go_on(
         assert caught.value.retry_after_s == 40
     assert directory.by_token(presented(ada)).principal.name == "ada"
     clock.advance(seconds=40)
-    assert sign_in.by_password("ada", WORDS, "192.0.2.99").name == "ada"
+    assert sign_in.by_password("ada", WORDS, "192.0.2.99").account.name == "ada"
 
 
 def test_guesses_from_an_address_make_it_wait_whatever_it_guesses_at(sign_in: SignIn, ada: Secret) -> None:
@@ -223,7 +223,7 @@ def test_guesses_from_an_address_make_it_wait_whatever_it_guesses_at(sign_in: Si
             sign_in.by_password(f"user{number}", "wrong horse battery", "2001:db8::1")
     with pytest.raises(TooOften):
         sign_in.by_password("ada", WORDS, "2001:db8::ffff:2")
-    assert sign_in.by_password("ada", WORDS, "2001:db8:0:1::1").name == "ada"
+    assert sign_in.by_password("ada", WORDS, "2001:db8:0:1::1").account.name == "ada"
 
 
 @pytest.mark.parametrize(

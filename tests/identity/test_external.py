@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,9 +15,10 @@ from idac.identity.model import ExternalIdentity, Member
 from idac.identity.schema import SESSIONS
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
-from idac.identity.store import IdentityStore
+from idac.identity.store import IdentityStore, Records
 from idac.identity.throttle import Throttle
 from identity_clock import Clock
+from identity_moments import during
 
 ADA = ExternalIdentity(
     "https://sso.example.org", "1815", "Ada@example.org", "Ada L.", "ada@example.org", frozenset({"dp1"})
@@ -117,6 +119,47 @@ def test_administrators_by_claim_are_so_until_every_issuer_says_otherwise(
         {"admin": True, "issuer": ADA.issuer},
         {"admin": False, "issuer": github.issuer},
     ]
+
+
+@pytest.mark.parametrize("way", ["log in", "link"])
+def test_of_two_log_ins_in_one_moment_the_later_says_who_is_an_administrator(
+    external: ExternalAccounts, administration: Administration, store: IdentityStore, way: str
+) -> None:
+    ada = external.account_for(ADA)
+
+    def claim(records: Records) -> None:
+        records.put_claimed_administrator(ada.id, ADA.issuer)
+        records.change_account(ada.id, is_admin=True)
+
+    acts: dict[str, Callable[[], object]] = {
+        "log in": lambda: external.account_for(ADA),
+        "link": lambda: external.link("ada", ADA, actor="ada"),
+    }
+    during(store, lambda records: records.lock_account(ada.id), acts[way], claim).result()
+    assert not administration.account("ada").is_admin
+    with store.read() as records:
+        assert records.claimed_administrator(ada.id) == set()
+
+
+def test_whom_an_operator_makes_an_administrator_during_a_log_in_stays_one(
+    external: ExternalAccounts, administration: Administration, store: IdentityStore
+) -> None:
+    ada = external.account_for(ADA)
+
+    def claim(records: Records) -> None:
+        records.lock_account(ada.id)
+        records.put_claimed_administrator(ada.id, ADA.issuer)
+
+    during(store, claim, lambda: administration.appoint("ada", actor="me")).result()
+    assert external.account_for(ADA).is_admin
+    administration.appoint("ada", actor="me", dismiss=True)
+    during(
+        store,
+        lambda records: records.lock_account(ada.id),
+        lambda: external.account_for(replace(ADA, is_admin=True)),
+        lambda records: records.change_account(ada.id, is_admin=True),
+    ).result()
+    assert external.account_for(ADA).is_admin
 
 
 def test_whom_an_operator_made_an_administrator_no_claim_unmakes(

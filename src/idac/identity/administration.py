@@ -8,12 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count as counted
 
-from idac.core.errors import BadParameter, Conflict, NotAuthenticated, NotFound
+from idac.core.errors import BadParameter, Conflict, NotFound
 from idac.core.nearest import nearest
 from idac.identity import group_store
 from idac.identity.claimed_rights import ClaimedRight, claimed_rights
 from idac.identity.credentials import Secret, new_secret
-from idac.identity.directory import require_active
 from idac.identity.group_names import GroupNames, names_in_use
 from idac.identity.issuers import Issuers, is_administrator
 from idac.identity.memberships import unmeant
@@ -21,11 +20,13 @@ from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, Toke
 from idac.identity.passwords import hash_password
 from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
 from idac.identity.store import IdentityStore, Records, maybe_ms
-from idac.identity.token_store import add_token, find_token, list_tokens, lock_token, revoke_token
+from idac.identity.token_store import add_token, find_token, list_tokens, revoke_token
+from idac.identity.validity import require_good
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _GROUP = re.compile(GROUP_NAME, re.ASCII)
 _LONGEST_TOKEN_NAME = 64
+_GIVE_A_TOKEN = "Give it a token: idac token create {} --name NAME."
 #: Seconds for which a one-time log-in link is good.
 LINK_S = 24 * 3600
 #: What a token for a notebook may do at most: it lies in a file that a whole session can read.
@@ -99,7 +100,7 @@ class Administration:
     def freeze(self, name: str, why: str, *, actor: str) -> Account:
         """Shut the account out, and end its browser sessions; its tokens are kept for when it is let in again."""
         with self.store.write() as records:
-            account = require_account(records, name)
+            account = _lock_account(records, name)
             records.change_account(account.id, frozen=records.ms, frozen_why=why)
             ended = records.end_sessions(account.id)
             records.remove_links(account.id)
@@ -108,7 +109,7 @@ class Administration:
 
     def unfreeze(self, name: str, *, actor: str) -> Account:
         with self.store.write() as records:
-            account = require_account(records, name)
+            account = _lock_account(records, name)
             if account.frozen is None:
                 raise Conflict("The account is not frozen.", value=name)
             records.change_account(account.id, frozen=None, frozen_why=None)
@@ -126,7 +127,7 @@ class Administration:
     def appoint(self, name: str, *, actor: str, dismiss: bool = False) -> Account:
         """Make the account an administrator's by the operator's word, or with *dismiss* no longer by anybody's."""
         with self.store.write() as records:
-            account = require_account(records, name)
+            account = _lock_account(records, name)
             if account.kind != "user":
                 raise BadParameter("A service is no administrator.", value=name, next_step="Name a person's account.")
             for issuer in records.claimed_administrator(account.id):
@@ -139,9 +140,9 @@ class Administration:
         """Give the account a password, and end its browser sessions, which may be someone else's."""
         hashed = hash_password(password)
         with self.store.write() as records:
-            account = require_account(records, name)
+            account = _lock_account(records, name)
             if account.kind != "user":
-                raise BadParameter("A service has no password.", value=name, next_step="Give it a token.")
+                raise BadParameter("A service has no password.", value=name, next_step=_GIVE_A_TOKEN.format(name))
             records.change_account(account.id, password=hashed)
             ended = records.end_sessions(account.id)
             records.note(actor, "user password", name, sessions=ended)
@@ -152,6 +153,8 @@ class Administration:
         secret = new_secret(prefix="")
         with self.store.write() as records:
             account = require_account(records, name)
+            if account.kind != "user":
+                raise BadParameter("A service has no log-in.", value=name, next_step=_GIVE_A_TOKEN.format(name))
             state = account.state(records.now)
             if state != "active":
                 raise Conflict(
@@ -312,7 +315,7 @@ class Administration:
         _require_token_name(name)
         secret = new_secret()
         with self.store.write() as records:
-            owner = require_account(records, account)
+            owner = _lock_account(records, account)
             if (kind == "service") != (owner.kind == "service"):
                 raise BadParameter(
                     "A service token belongs to a service account, and every other kind to a person's.",
@@ -320,7 +323,7 @@ class Administration:
                     next_step="Make a service account with idac user add NAME --service.",
                 )
             expires = self._notebook_limits(kind, wanted, expires, records.now)
-            parent = _require_maker(records, owner, maker) if maker is not None else None
+            parent = require_good(records, maker, owner) if maker is not None else None
             if parent is not None and parent.expires is not None:
                 expires = min(expires, parent.expires) if expires is not None else parent.expires
             if expires is not None and expires <= records.now:
@@ -410,23 +413,6 @@ def require_free(records: Records, name: str) -> None:
         )
 
 
-def _require_maker(records: Records, owner: Account, credential: str) -> Token | None:
-    """The token by which another is made, if it is one.
-
-    Who stole a credential makes nothing with it after it was revoked, or the account frozen, however soon.
-    """
-    require_active(owner, records.now)
-    kind, _, key = credential.partition(":")
-    if kind == "session" and not records.has_session(key):
-        raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
-    if kind != "token":
-        return None
-    maker = lock_token(records, key)
-    if maker is None or maker.revoked is not None:
-        raise NotAuthenticated("This token was revoked.", value=key, next_step="Log in again, or use another token.")
-    return maker
-
-
 def _require_token_name(name: str) -> None:
     allowed = f"1 to {_LONGEST_TOKEN_NAME} printable characters"
     if not name:
@@ -454,6 +440,12 @@ def require_account(records: Records, name: str) -> Account:
         hint = _nearest(name, names, "idac user list")
         raise NotFound("There is no account of this name.", value=name, next_step=hint)
     return found
+
+
+def _lock_account(records: Records, name: str) -> Account:
+    """The account as it is now and stays until this transaction ends."""
+    records.lock_account(require_account(records, name).id)
+    return require_account(records, name)
 
 
 def _require_group(records: Records, name: str) -> int:

@@ -59,6 +59,14 @@ def matches(presented: Presented, kept: str) -> bool:
     return hmac.compare_digest(presented.digest, kept)
 
 
+def password_credential(kept: str) -> str:
+    """What a log-in by the password of which *kept* is the hash is known by; nothing of the password is in it.
+
+    Another password makes another, so that what was begun by the one before is not good any more.
+    """
+    return f"password:{_digest(f'idac password {kept}')[:32]}"
+
+
 def form_token(cookie: str) -> str:
     """The text that forms of one browser carry, so that no other site can send them in its name."""
     return hmac.new(cookie.encode(), b"idac form", hashlib.sha256).hexdigest()

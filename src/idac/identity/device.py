@@ -7,13 +7,15 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
 from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound, TooOften, UserError
 from idac.core.principal import Principal
+from idac.identity.administration import require_account
 from idac.identity.credentials import Secret, matches, new_secret, parse_plain, parse_token
+from idac.identity.directory import require_person
 from idac.identity.model import SCOPES, Token
 from idac.identity.schema import DEVICES
 from idac.identity.self_service import allowed_scopes
@@ -21,6 +23,7 @@ from idac.identity.settings import IdentitySettings
 from idac.identity.store import IdentityStore, Records, ms, time
 from idac.identity.throttle import Throttle
 from idac.identity.token_store import add_token, find_token, revoke_token, token_digest
+from idac.identity.validity import require_good
 from idac.web.callers import network_of
 
 #: Seconds from the code to the decision: time to log in by a second factor first.
@@ -174,17 +177,16 @@ class DeviceGrants:
         account = records.account_by_id(row.account)
         if records.connection.execute(taken).rowcount != 1 or account is None:
             return _unknown()  # another request of the same program was quicker
-        state = account.state(records.now)
+        state = account.state(records.now) if account.kind == "user" else "a service"
         if state != "active":
             return OAuthRefusal("access_denied", "The account can't be used.", value=f"{account.name} is {state}")
         secret = new_secret()
         life_s = min(self._settings.device_token_s, self._settings.max_token_s or self._settings.device_token_s)
         expires = records.now + timedelta(seconds=life_s)
         name = f"{self._title(row.client)} on {row.device}"[:64]
-        kind: Literal["user", "service"] = "service" if account.kind == "service" else "user"
         scopes = frozenset(row.scopes.split())
-        token = add_token(records, secret, account.id, kind, name, scopes, expires=expires)
-        detail = {"token": token.key, "kind": kind, "name": name, "scopes": scopes, "expires": expires}
+        token = add_token(records, secret, account.id, "user", name, scopes, expires=expires)
+        detail = {"token": token.key, "kind": token.kind, "name": name, "scopes": scopes, "expires": expires}
         records.note(account.name, "token create", account.name, address=address, how="device", **detail)
         return token, secret
 
@@ -240,11 +242,13 @@ class DeviceGrants:
                 allowed=", ".join(sorted(allowed_scopes(principal))),
             )
         with self._store.write() as records:
-            account = records.account(principal.name)
-            values = {"state": "allowed" if allow else "refused", "account": account.id if account else None}
+            account = require_account(records, principal.name)
+            require_person(account)
+            require_good(records, principal.credential, account)
+            values = {"state": "allowed" if allow else "refused", "account": account.id}
             change = sa.update(DEVICES).where(DEVICES.c.key == asked.key, DEVICES.c.state == "pending")
             decided = records.connection.execute(change.values(**values, scopes=" ".join(sorted(given))))
-            if account is None or decided.rowcount != 1:
+            if decided.rowcount != 1:
                 raise Conflict("This code was decided on already.", value=show_code(asked.user_code))
             records.note(
                 principal.name,

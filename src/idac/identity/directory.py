@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.core.principal import Principal
 from idac.identity.claimed_rights import held_by_claim
-from idac.identity.credentials import Presented, matches
+from idac.identity.credentials import Presented, matches, password_credential
 from idac.identity.group_names import NO_NAMES, GroupNames
 from idac.identity.issuers import NO_ISSUERS, Issuers, is_administrator
 from idac.identity.lent_tokens import is_lent, lender, require_lender
@@ -66,12 +67,14 @@ class Directory:
                 raise UnknownCredential("Your log-in has ended.", next_step="Log in again.")
             return self._with_session(records, row)
 
-    def by_account(self, account_id: int) -> Known:
-        """Somebody who proved by a password to be the account's holder."""
+    def by_account(self, account_id: int, credential: str | None = None) -> Known:
+        """Somebody who proved to be the account's holder, by the password that *credential* tells."""
         with self._store.read() as records:
             account = records.account_by_id(account_id)
             assert account is not None  # noqa: S101  accounts are never removed
-            return self._known(records, account, "password", None)
+            if credential is not None:
+                require_password(records, account, credential)
+            return self._known(records, account, credential, None)
 
     def current(self, principal: Principal) -> Principal:
         """The caller as of now; raises where the credential, or the account, is not good any more."""
@@ -89,6 +92,11 @@ class Directory:
                 if row is None:
                     raise UnknownCredential("Your log-in has ended.", next_step="Log in again.")
                 return self._with_session(records, row).principal
+            if kind == "password":
+                account = records.account(principal.name)
+                assert account is not None  # noqa: S101  accounts are never removed
+                require_password(records, account, f"{kind}:{key}")
+                return self._known(records, account, principal.credential, None).principal
             return self._owner(records, principal, kind, key)
 
     def owner_now(self, owner: Principal) -> Principal:
@@ -145,6 +153,7 @@ class Directory:
             raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
         account = records.account_by_id(row.account)
         assert account is not None  # noqa: S101  accounts are never removed
+        require_person(account)
         known = self._known(records, account, f"session:{row.key}", None)
         return Known(known.principal, _first(known.until_ms, row.expires))
 
@@ -184,6 +193,26 @@ def require_active(account: Account, now: datetime) -> None:
         )
         refused.holder = account.name
         raise refused
+
+
+def require_person(account: Account) -> None:
+    """Raise AccessDenied for a service's account: nobody is it in a browser, or gets a token by one."""
+    if account.kind != "user":
+        refused = AccessDenied(
+            "A service has no log-in.",
+            value=account.name,
+            allowed="accounts of people",
+            next_step="The operator gives it a token: idac token create.",
+        )
+        refused.holder = account.name
+        raise refused
+
+
+def require_password(records: Records, account: Account, credential: str) -> None:
+    """Raise UnknownCredential where the account's password is not the one that *credential* tells."""
+    kept = records.password_hash(account.id)
+    if kept is None or not hmac.compare_digest(password_credential(kept), credential):
+        raise UnknownCredential("This password is not the account's any more.", next_step="Log in again.")
 
 
 def _require_not_revoked(token: Token) -> None:

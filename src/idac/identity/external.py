@@ -10,9 +10,11 @@ from itertools import count
 from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
 from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_rights
+from idac.identity.directory import require_person
 from idac.identity.group_store import add_member, is_free, remove_claimed_places
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
+from idac.identity.validity import require_good
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +48,20 @@ class ExternalAccounts:
                 )
             if account is None:
                 account = self._first_time(records, identity, address)
-            self._set_groups(records, account, identity)
+            require_person(account)
+            account = self._set_claimed(records, account, identity)
             records.change_account(
                 account.id,
                 full_name=identity.full_name or account.full_name,
                 email=identity.email or account.email,
             )
-            set_claimed_rights(records, account, identity)
-            self._set_administrator(records, account, identity)
-            found = records.account(account.name)
-            assert found is not None  # noqa: S101  it is there since this transaction began
-            return found
+            return _as_it_is(records, account)
 
-    def link(self, account_name: str, identity: ExternalIdentity, *, actor: str) -> None:
-        """Let *identity* lead to an account that is there; Conflict where it leads to another."""
+    def link(self, account_name: str, identity: ExternalIdentity, *, actor: str, credential: str | None = None) -> None:
+        """Let *identity* lead to an account that is there; Conflict where it leads to another.
+
+        *credential*: by which the account's holder asks for it, and which must be good now.
+        """
         with self._store.write() as records:
             records.lock_names()
             account = records.account(account_name)
@@ -75,9 +77,7 @@ class ExternalAccounts:
             if other is None:
                 records.link_identity(account.id, identity.issuer, identity.subject)
                 records.note(actor, "user identity", account.name, issuer=identity.issuer, known_as=identity.subject)
-            self._set_groups(records, account, identity)
-            set_claimed_rights(records, account, identity)
-            self._set_administrator(records, account, identity)
+            require_good(records, credential, self._set_claimed(records, account, identity))
 
     def unlink(
         self, account_name: str, issuer: str, subject: str, *, passwords: bool, actor: str, session: str | None = None
@@ -91,7 +91,8 @@ class ExternalAccounts:
             account = records.account(account_name)
             if account is not None:
                 records.lock_account(account.id)  # of two ways in that end in one moment, one stays
-                account = records.account(account_name)
+                account = _as_it_is(records, account)
+                require_good(records, f"session:{session}" if session is not None else None, account)
             held = records.identities(account.id) if account is not None else []
             if account is None or (issuer, subject) not in held:
                 raise NotFound(
@@ -119,6 +120,17 @@ class ExternalAccounts:
             if len(by_claim) == 1:
                 records.change_account(account.id, is_admin=False)
                 records.note(account.name, "user admin", account.name, admin=False, issuer=issuer)
+
+    def _set_claimed(self, records: Records, account: Account, identity: ExternalIdentity) -> Account:
+        """Let the account have what the issuer says, and nothing else by it; returns it as it was found then.
+
+        What was read before the account was locked may be so no longer: of two log-ins in one moment one waits here.
+        """
+        self._set_groups(records, account, identity)
+        locked = _as_it_is(records, account)
+        set_claimed_rights(records, locked, identity)
+        self._set_administrator(records, locked, identity)
+        return locked
 
     def _set_administrator(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
         """Make the account an administrator's as the issuer says; what an operator made it, it stays."""
@@ -170,6 +182,12 @@ class ExternalAccounts:
                     "a claim names a group that was deleted: idac group add --again makes it again",
                     extra={"group": name, "issuer": identity.issuer},
                 )
+
+
+def _as_it_is(records: Records, account: Account) -> Account:
+    found = records.account_by_id(account.id)
+    assert found is not None  # noqa: S101  accounts are never removed
+    return found
 
 
 def _free_name(records: Records, wanted: str) -> str:

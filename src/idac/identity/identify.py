@@ -35,6 +35,8 @@ _KEPT = 20_000
 _PASSWORD_S = 300.0
 #: Looks at the state database at once; threads of their own, since every request needs them first.
 _LOOKS = 16
+#: Of those for whom an address must wait, at once, so that guesses leave the state database to others.
+_DOUBTFUL_LOOKS = 2
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -67,9 +69,11 @@ class Identifier:
         self._throttle, self._ledger, self._settings = throttle, ledger, settings
         self._cookies, self._hashing = cookies, hashing
         self._looking = anyio.CapacityLimiter(_LOOKS)
+        self._doubting = anyio.CapacityLimiter(_DOUBTFUL_LOOKS)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._wrong: OrderedDict[str, float] = OrderedDict()
         self._asked: dict[str, asyncio.Task[Known]] = {}
+        #: Accounts and credentials of passwords that were right, until when they need not be hashed again.
         self._passwords: OrderedDict[str, tuple[int, str, float]] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
@@ -146,19 +150,18 @@ class Identifier:
         return known
 
     def _password_known(self, digest: str, name: str, password: str, address: str) -> Known:
-        account_id, kept, until = self._passwords.get(digest, (0, "", 0.0))
+        account_id, credential, until = self._passwords.get(digest, (0, "", 0.0))
         if until > time.monotonic():
-            with self._store.read() as records:
-                same = records.password_hash(account_id) == kept
-            if same:
-                return self._directory.by_account(account_id)
-        account = self._sign_in.by_password(name, password, address)
-        with self._store.read() as records:
-            kept = records.password_hash(account.id) or ""
-        self._passwords[digest] = (account.id, kept, time.monotonic() + _PASSWORD_S)
+            try:
+                return self._directory.by_account(account_id, credential)
+            except UnknownCredential:  # which says that the hash is another; the password may be the same
+                self._passwords.pop(digest, None)
+        proven = self._sign_in.by_password(name, password, address)
+        known = self._directory.by_account(proven.account.id, proven.credential)
+        self._passwords[digest] = (proven.account.id, proven.credential or "", time.monotonic() + _PASSWORD_S)
         while len(self._passwords) > _KEPT:
             self._passwords.popitem(last=False)
-        return self._directory.by_account(account.id)
+        return known
 
     # -- looking, and remembering ------------------------------------------------------------------------------------
 
@@ -168,9 +171,10 @@ class Identifier:
         if known is None:
             if self._is_wrong(digest):
                 raise _unknown()
-            self._throttle.check(address)
+            # Those who guess wait for each other, and not for whoever shares an address with them.
+            guessed_at = self._throttle.is_blocked(address)
             try:
-                known = await self._once(digest, look, self._looking)
+                known = await self._once(digest, look, self._doubting if guessed_at else self._looking)
             except UnknownCredential:
                 await self._refuse(digest, address)
                 raise

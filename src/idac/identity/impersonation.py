@@ -9,10 +9,12 @@ from idac.core.errors import AccessDenied, BadParameter
 from idac.identity.administration import Administration, require_account
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.directory import require_active
+from idac.identity.issuers import is_administrator
 from idac.identity.lent_tokens import LENT
 from idac.identity.model import Token, TokenKind
 from idac.identity.schema import LENT_TOKENS
 from idac.identity.token_store import add_token, list_tokens
+from idac.identity.validity import require_good
 
 #: What is seen is data: nothing of the account can be changed with it, no token made, and so none renewed.
 LENT_SCOPES = frozenset({"read:tap"})
@@ -24,7 +26,7 @@ class Impersonation:
     """Thread-safe."""
 
     def __init__(self, administration: Administration) -> None:
-        self._store = administration.store
+        self._store, self._issuers = administration.store, administration.issuers
 
     def lend(
         self,
@@ -33,12 +35,14 @@ class Impersonation:
         *,
         actor: str,
         administrator: str | None,
+        credential: str | None = None,
         minutes: int = DEFAULT_MINUTES,
         address: str | None = None,
     ) -> tuple[Token, Secret]:
         """A token of the account *name* for an administrator; it ends with him. None: for whoever is at the machine.
 
-        Raises AccessDenied where the account is an administrator's, or where either is frozen or has expired.
+        Raises AccessDenied where the account is an administrator's, or where either is frozen or has expired; and
+        NotAuthenticated where the *credential* by which the administrator asks is not good any more.
         """
         if not 1 <= len(reason.strip()) <= _LONGEST_REASON or not reason.isprintable():
             raise BadParameter(
@@ -55,8 +59,8 @@ class Impersonation:
             account = require_account(records, name)
             lender = require_account(records, administrator) if administrator is not None else None
             if lender is not None:
-                require_active(lender, records.now)
-                if not lender.is_admin:
+                require_good(records, credential, lender)
+                if not is_administrator(records, lender, self._issuers):
                     raise AccessDenied("Only administrators may act for others.", value=lender.name)
             require_active(account, records.now)
             if account.is_admin:

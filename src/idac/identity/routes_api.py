@@ -101,7 +101,7 @@ class ApiRoutes:
         if token is not None:
             return JSONResponse(token_json(token), headers=_PRIVATE)
         session = {"username": principal.name, "token_type": "session", "scopes": sorted(allowed_scopes(principal))}
-        return JSONResponse(session | ({"token": key} if key else {}), headers=_PRIVATE)
+        return JSONResponse(session | ({"token": key} if kind == "session" else {}), headers=_PRIVATE)
 
     def _token(self, key: str) -> Token | None:
         with self._administration.store.read() as records:

@@ -54,7 +54,13 @@ class ImpersonationRoutes:
         address = address_of(request)
         token, secret = await self._web.in_state_thread(
             lambda: self._impersonation.lend(
-                name, why, actor=principal.name, administrator=principal.name, minutes=minutes, address=address
+                name,
+                why,
+                actor=principal.name,
+                administrator=principal.name,
+                credential=principal.credential,
+                minutes=minutes,
+                address=address,
             )
         )
         return JSONResponse({"token": secret.text, "info": token_json(token)}, 201, _PRIVATE)

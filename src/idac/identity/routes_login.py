@@ -19,10 +19,9 @@ from idac.identity.credentials import PREFIX, Secret, parse_plain
 from idac.identity.gate import BEARER_PATH, COOKIE_PATH, LOG_IN_PATH
 from idac.identity.identify import Identifier, address_of
 from idac.identity.json_requests import by_session
-from idac.identity.model import Account
 from idac.identity.pages import log_in_body, log_out_body, logged_in_body, page
 from idac.identity.settings import IdentitySettings
-from idac.identity.sign_in import SignIn
+from idac.identity.sign_in import Proven, SignIn
 from idac.web.bodies import read_parameters
 from idac.web.context import WebContext
 from idac.web.parameters import Parameters
@@ -98,8 +97,8 @@ class LogInRoutes:
             self._cookies.require_form_token(request, parameters.one("CSRF"))
             next_path = own_path(parameters.one("NEXT"))
             try:
-                account, how = await self._who(request, parameters)
-                secret = await self.open_session(request, account, how)
+                proven, how = await self._who(request, parameters)
+                secret = await self.open_session(request, proven, how)
             except UserError as error:
                 if error.status not in (400, 401, 403, 429):
                     raise
@@ -108,29 +107,31 @@ class LogInRoutes:
         self._cookies.set_session(request, answer, secret.text)
         return answer
 
-    async def _who(self, request: Request, parameters: Parameters) -> tuple[Account, str]:
+    async def _who(self, request: Request, parameters: Parameters) -> tuple[Proven, str]:
         link, address = parameters.one("LINK"), address_of(request)
         if link:
             return await self._web.in_state_thread(lambda: self._sign_in.by_link(link, address)), "link"
         name, password = parameters.one("USERNAME") or "", parameters.one("PASSWORD") or ""
         return await self._by_password(name, password, address), "password"
 
-    async def _by_password(self, name: str, password: str, address: str) -> Account:
+    async def _by_password(self, name: str, password: str, address: str) -> Proven:
         if not self._settings.passwords:
             raise NotAuthenticated("This centre takes no passwords.", next_step="Use a token, or ask the operator.")
         return await self._hashed(lambda: self._sign_in.by_password(name, password, address))
 
-    async def _hashed(self, work: Callable[[], Account]) -> Account:
+    async def _hashed(self, work: Callable[[], Proven]) -> Proven:
         return await anyio.to_thread.run_sync(work, limiter=self._hashing)
 
-    async def open_session(self, request: Request, account: Account, how: str) -> Secret:
+    async def open_session(self, request: Request, proven: Proven, how: str) -> Secret:
         """A new session, and the end of the one that this browser had."""
         old = parse_plain(self._cookies.session_of(request) or "")
 
         def open_() -> Secret:
             if old is not None:
                 self._close(old.key, old.digest)
-            return self._sign_in.open_session(account, address=address_of(request), how=how)
+            return self._sign_in.open_session(
+                proven.account, address=address_of(request), how=how, credential=proven.credential
+            )
 
         return await self._web.in_state_thread(open_)
 
@@ -180,11 +181,11 @@ class LogInRoutes:
         expires_s = min(_BY_PROGRAM_S, self._settings.max_token_s or _BY_PROGRAM_S)
         token, secret = await self._web.in_state_thread(
             lambda: self._administration.add_token(
-                sent.name,
+                sent.account.name,
                 "log-in of a program",
-                actor=sent.name,
-                kind="service" if sent.kind == "service" else "user",
+                actor=sent.account.name,
                 expires=self._administration.in_s(expires_s),
+                maker=sent.credential,
             )
         )
         return _permit(token.account, secret.text, {"x-vo-bearer": secret.text})
@@ -197,11 +198,11 @@ class LogInRoutes:
             self._cookies.set_session(request, answer, sent.text)
             return answer
         secret = await self.open_session(request, sent, "program")
-        answer = _permit(sent.name)
+        answer = _permit(sent.account.name)
         self._cookies.set_session(request, answer, secret.text)
         return answer
 
-    async def _sent(self, request: Request) -> Account | _HeldToken:
+    async def _sent(self, request: Request) -> Proven | _HeldToken:
         """The account of a name and password; a token may stand for the password, as it may everywhere."""
         if "origin" in request.headers or "sec-fetch-site" in request.headers:
             raise NotAuthenticated("This address is for programs.", next_step="Browsers log in at /auth/login.")

@@ -19,6 +19,7 @@ from idac.identity.model import ExternalIdentity
 from idac.identity.pages import go_on_page, identities_body, page
 from idac.identity.provider import Provider
 from idac.identity.routes_login import LogInRoutes, own_path
+from idac.identity.sign_in import Proven
 from idac.identity.store import IdentityStore
 from idac.web.bodies import read_parameters
 from idac.web.context import WebContext
@@ -120,7 +121,7 @@ class ProviderRoutes:
         account = await self._web.in_state_thread(
             lambda: self._accounts.account_for(identity, address=address_of(request), may_create=may_create)
         )
-        secret = await self._log_in.open_session(request, account, provider.name)
+        secret = await self._log_in.open_session(request, Proven(account), provider.name)
         answer = Response(status_code=303, headers={"location": flow.next_path, "cache-control": "no-store"})
         self._cookies.set_session(request, answer, secret.text)
         return answer
@@ -175,7 +176,9 @@ class ProviderRoutes:
             raise NotAuthenticated(
                 "You are no longer logged in as whoever began this.", next_step="Log in, and link it again."
             )
-        await self._web.in_state_thread(lambda: self._accounts.link(principal.name, identity, actor=principal.name))
+        await self._web.in_state_thread(
+            lambda: self._accounts.link(principal.name, identity, actor=principal.name, credential=principal.credential)
+        )
 
     def _provider(self, request: Request) -> Provider:
         name = request.path_params["provider"]

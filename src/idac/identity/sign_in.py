@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from idac.core.errors import NotAuthenticated
-from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain
-from idac.identity.directory import UnknownCredential, require_active
+from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain, password_credential
+from idac.identity.directory import UnknownCredential, require_active, require_person
 from idac.identity.model import Account
 from idac.identity.passwords import hash_password, is_outdated, is_password
 from idac.identity.settings import IdentitySettings
 from idac.identity.store import IdentityStore
 from idac.identity.throttle import Throttle
 from idac.identity.token_store import revoke_kind
+from idac.identity.validity import require_good
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Somebody who proved to be an account's holder, and the credential that it was by: which password, if it was one.
+
+    What is opened for them looks at it again, so that a log-in under way does not outlive the password.
+    """
+
+    account: Account
+    credential: str | None = None
 
 
 class SignIn:
@@ -23,7 +36,7 @@ class SignIn:
         self._settings = settings
         self._throttle = throttle
 
-    def by_password(self, name: str, password: str, address: str) -> Account:
+    def by_password(self, name: str, password: str, address: str) -> Proven:
         """The account of that name, where the password is its own.
 
         The refusal does not tell whether there is such an account, by its words or by its time.
@@ -42,11 +55,20 @@ class SignIn:
             )
         require_active(account, self._store.now())
         if is_outdated(kept):
-            with self._store.write() as records:
-                records.change_account(account.id, password=hash_password(password))
-        return account
+            kept = self._hashed_anew(account, kept, password)
+        return Proven(account, password_credential(kept))
 
-    def by_link(self, text: str, address: str) -> Account:
+    def _hashed_anew(self, account: Account, kept: str, password: str) -> str:
+        """The hash that is kept from now on, unless the password was changed meanwhile."""
+        hashed = hash_password(password)
+        with self._store.write() as records:
+            if records.replace_password(account.id, kept, hashed):
+                return hashed
+            now = records.password_hash(account.id)
+        # Another log-in may have been quicker to hash the same password.
+        return now if now is not None and is_password(now, password) else kept
+
+    def by_link(self, text: str, address: str) -> Proven:
         """The account of a one-time link, which from now on is void."""
         self._throttle.check(address)
         presented = parse_plain(text)
@@ -60,15 +82,20 @@ class SignIn:
                 next_step="Ask for a new one; the operator makes it with idac user link NAME.",
             )
         require_active(account, self._store.now())
-        return account
+        return Proven(account)
 
-    def open_session(self, account: Account, *, address: str, how: str) -> Secret:
-        """A new browser session; always a new one, so that nobody can have prepared it."""
+    def open_session(self, account: Account, *, address: str, how: str, credential: str | None = None) -> Secret:
+        """A new browser session; always a new one, so that nobody can have prepared it.
+
+        Raises NotAuthenticated where the *credential* that it is for is not good any more.
+        """
         secret = new_secret(prefix="")
         with self._store.write() as records:
+            records.lock_account(account.id)  # who ends the account's sessions comes before this one, or finds it
             now = records.account_by_id(account.id)
             assert now is not None  # noqa: S101  accounts are never removed
-            require_active(now, records.now)
+            require_person(now)
+            require_good(records, credential, now)
             ends = records.now + timedelta(seconds=self._settings.session_s)
             records.add_session(secret.key, secret.digest, account.id, ends, address)
             records.change_account(account.id, last_login=records.ms)

@@ -183,6 +183,11 @@ class Records:
         query = sa.select(ACCOUNTS.c.password).where(ACCOUNTS.c.id == account_id)
         return self.connection.execute(query).scalar_one_or_none()
 
+    def replace_password(self, account_id: int, before: str, hashed: str) -> bool:
+        """Keep another hash of the same password; False where the password is another by now."""
+        change = sa.update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, ACCOUNTS.c.password == before)
+        return self.connection.execute(change.values(password=hashed)).rowcount > 0
+
     def account_of_identity(self, issuer: str, subject: str) -> Account | None:
         query = sa.select(ACCOUNTS).join(IDENTITIES, IDENTITIES.c.account == ACCOUNTS.c.id)
         row = self.connection.execute(
@@ -285,11 +290,18 @@ class Records:
     def add_session(self, key: str, digest: str, account_id: int, expires: datetime, address: str | None) -> None:
         values = {"key": key, "account": account_id, "digest": digest, "address": address}
         self.connection.execute(SESSIONS.insert().values(**values, created=self.ms, expires=ms(expires)))
-        self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires <= self.ms))
+        # Those that somebody else is about to remove are left to them: they may wait for what this transaction holds.
+        gone = sa.select(SESSIONS.c.key).where(SESSIONS.c.expires <= self.ms).with_for_update(skip_locked=True)
+        self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.key.in_(gone)))
 
-    def has_session(self, key: str) -> bool:
-        """Whether a session has not been ended."""
-        return self.connection.execute(sa.select(SESSIONS.c.key).where(SESSIONS.c.key == key)).first() is not None
+    def lock_session(self, key: str, account_id: int) -> bool:
+        """Whether the session is one of the account and has not ended; nobody ends it before this transaction does.
+
+        It comes after the locks of accounts.
+        """
+        query = sa.select(SESSIONS.c.key).where(SESSIONS.c.key == key, SESSIONS.c.account == account_id)
+        query = query.where(SESSIONS.c.expires > self.ms).with_for_update(read=True)
+        return self.connection.execute(query).first() is not None
 
     def end_session(self, key: str) -> None:
         self.connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.key == key))
