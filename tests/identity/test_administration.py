@@ -230,6 +230,20 @@ def test_names_that_a_token_can_not_have(administration: Administration, name: s
     assert str(refused.value) == words
 
 
+def test_nobody_is_let_in_to_the_account_of_a_service(administration: Administration) -> None:
+    administration.add_account("robot", actor=ME, kind="service")
+    with pytest.raises(BadParameter) as refused:
+        administration.log_in_link("robot", actor=ME)
+    assert str(refused.value) == (
+        "A service has no log-in. Given: robot. Give it a token: idac token create robot --name NAME."
+    )
+    with pytest.raises(BadParameter) as told:
+        administration.set_password("robot", WORDS, actor=ME)
+    assert str(told.value) == (
+        "A service has no password. Given: robot. Give it a token: idac token create robot --name NAME."
+    )
+
+
 def test_an_operator_makes_administrators_and_dismisses_those_of_claims_too(administration: Administration) -> None:
     ada = administration.add_account("ada", actor=ME)
     administration.add_account("robot", actor=ME, kind="service")

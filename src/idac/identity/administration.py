@@ -27,6 +27,7 @@ _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _GROUP = re.compile(GROUP_NAME, re.ASCII)
 _LONGEST_TOKEN_NAME = 64
 _GIVE_A_TOKEN = "Give it a token: idac token create {} --name NAME."
+_GIVE_A_TOKEN = "Give it a token: idac token create {} --name NAME."
 #: Seconds for which a one-time log-in link is good.
 LINK_S = 24 * 3600
 #: What a token for a notebook may do at most: it lies in a file that a whole session can read.

@@ -208,6 +208,19 @@ def require_person(account: Account) -> None:
         raise refused
 
 
+def require_person(account: Account) -> None:
+    """Raise AccessDenied for a service's account: nobody is it in a browser, or gets a token by one."""
+    if account.kind != "user":
+        refused = AccessDenied(
+            "A service has no log-in.",
+            value=account.name,
+            allowed="accounts of people",
+            next_step="The operator gives it a token: idac token create.",
+        )
+        refused.holder = account.name
+        raise refused
+
+
 def require_password(records: Records, account: Account, credential: str) -> None:
     """Raise UnknownCredential where the account's password is not the one that *credential* tells."""
     kept = records.password_hash(account.id)

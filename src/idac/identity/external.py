@@ -11,6 +11,7 @@ from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
 from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_rights
 from idac.identity.directory import require_person
+from idac.identity.directory import require_person
 from idac.identity.group_store import add_member, is_free, remove_claimed_places
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
@@ -48,6 +49,7 @@ class ExternalAccounts:
                 )
             if account is None:
                 account = self._first_time(records, identity, address)
+            require_person(account)
             require_person(account)
             account = self._set_claimed(records, account, identity)
             records.change_account(
