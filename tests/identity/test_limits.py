@@ -124,6 +124,18 @@ def test_each_service_is_counted_for_itself_and_looking_at_jobs_is_not(centre: I
     http.delete(job.headers["location"], headers=headers)
 
 
+def test_a_quota_of_nothing_refuses_and_bids_nobody_wait(centre: IdentityCentre, clock: Clock) -> None:
+    centre.user("dot")
+    dot = centre.token("dot")
+    centre.quotas.quotas.set("dot", {"tap": 0}, actor=ME)
+    refused = centre.query(PUBLIC, dot)
+    assert (refused.status_code, "retry-after" in refused.headers) == (403, False)
+    assert (
+        "Your quota lets you ask tap nothing. Given: 0 requests a minute. "
+        "Ask the operator of this centre. /auth/quota shows your limits."
+    ) in refused.text
+
+
 def test_callers_without_a_log_in_are_counted_by_address(centre: IdentityCentre, clock: Clock) -> None:
     def ask(address: str) -> httpx.Response:
         headers = {"x-forwarded-for": address}

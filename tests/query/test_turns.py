@@ -9,7 +9,7 @@ import pytest
 
 from archive_fixture import build_archive, star_table
 from idac.catalogs.archive import Archive
-from idac.core.errors import Cancelled, ResourceExhausted, TooOften
+from idac.core.errors import AccessDenied, Cancelled, ResourceExhausted, TooOften
 from idac.core.principal import Principal
 from idac.core.quota import UNLIMITED, Quota
 from idac.core.rights import PUBLIC, ReadRule, RightsPolicy
@@ -150,3 +150,12 @@ def test_a_query_that_fails_gives_its_turn_back(archive: Archive) -> None:
         with pytest.raises(ResourceExhausted):
             service.run(asked, Principal("ada", "user"), query_id=f"q{number}", owner="ada")
     assert turns.use("ada") == (0, 0)
+
+
+def test_who_may_run_nothing_is_told_at_once_and_does_not_wait() -> None:
+    with pytest.raises(AccessDenied) as caught:
+        Turns().take("ada", Quota(concurrent=0), "q1", 600)
+    assert caught.value.text == (
+        "Your quota lets you run no queries here. Given: 0 at once. "
+        "Ask the operator of this centre. /auth/quota shows your limits."
+    )

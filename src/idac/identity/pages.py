@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from idac.core.principal import Principal
+from idac.identity.gate import LOG_IN_PATH
 from idac.identity.model import SCOPES, Token
 from idac.web.pages import xhtml_page
 
@@ -22,6 +23,21 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 _LIVES = (("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "no end"))
+
+
+#: Where somebody looks after what is theirs, by name and address.
+_OWN_PAGES = (
+    ("Tokens", "/auth/tokens"),
+    ("Groups", "/auth/groups"),
+    ("Limits", "/auth/quota"),
+    ("Identities", "/auth/identities"),
+    ("Log out", "/auth/logout"),
+)
+
+
+def own_pages(principal: Principal) -> Sequence[tuple[str, str]]:
+    """Names and addresses of the pages that are of use to the caller: to log in, or to look after what is theirs."""
+    return (("Log in", LOG_IN_PATH),) if principal.kind == "anonymous" else _OWN_PAGES
 
 
 def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -82,10 +98,8 @@ def log_in_body(
 def logged_in_body(principal: Principal, next_path: str) -> str:
     return (
         f"<p>You are logged in as <strong>{html.escape(principal.name)}</strong>.</p>"
-        f'<p><a href="{html.escape(next_path)}">Go on</a> · <a href="/auth/tokens">Tokens</a> · '
-        '<a href="/auth/groups">Groups</a> · <a href="/auth/quota">Limits</a> · '
-        '<a href="/auth/identities">Identities</a> · '
-        '<a href="/auth/logout">Log out</a></p>'
+        f'<p><a href="{html.escape(next_path)}">Go on</a> · '
+        f"{' · '.join(f'<a href="{address}">{name}</a>' for name, address in _OWN_PAGES)}</p>"
     )
 
 

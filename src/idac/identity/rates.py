@@ -18,7 +18,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 from starlette.requests import Request
 
-from idac.core.errors import StoreUnavailable, TooOften
+from idac.core.errors import AccessDenied, StoreUnavailable, TooOften
 from idac.core.principal import Principal
 from idac.core.quota import Service
 from idac.identity.identify import address_of
@@ -172,6 +172,8 @@ class Meter:
         limit = quota.of(service)
         if limit is None:
             return Metered({})
+        if limit == 0:
+            return Metered({}, _shut(service, principal))
         count = await self._counter.count(fair_owner(request, principal), service, limit)
         headers = _headers(count, service)
         return Metered(headers, None if count.allowed else self._refusal(count, service, request, principal))
@@ -195,6 +197,17 @@ class Meter:
         )
 
 
+def _shut(service: Service, principal: Principal) -> AccessDenied:
+    """No waiting helps: the next minute has no more than this one."""
+    named = principal.kind != "anonymous"
+    way = "Ask the operator of this centre. /auth/quota shows your limits." if named else "Log in, or send a token."
+    return AccessDenied(
+        f"{'Your quota lets you' if named else 'Callers without a log-in may'} ask {service} nothing.",
+        value="0 requests a minute",
+        next_step=way,
+    )
+
+
 def window_end(subject: str, now: int) -> int:
     """When the present minute of *subject* ends: at another moment for each, or all would come back at once."""
     offset = zlib.crc32(subject.encode()) % (WINDOW_MS // 1000) * 1000  # whole seconds, as headers have them
@@ -204,9 +217,11 @@ def window_end(subject: str, now: int) -> int:
 def take(records: Records, subject: str, service: Service, ends: int, wanted: int, limit: int) -> tuple[int, int]:
     """Take up to *wanted* requests; returns how many there were to take, and how many all processes have taken."""
     insert = insert_into(records.connection, RATES).values(subject=subject, service=service, ends=ends, taken=wanted)
-    before = sa.case((RATES.c.ends == ends, RATES.c.taken), else_=0)
+    # Whose clock is behind, or whose write was late, takes of the minute that the others have come to.
+    before = sa.case((RATES.c.ends >= ends, RATES.c.taken), else_=0)
+    newest = sa.case((RATES.c.ends >= ends, RATES.c.ends), else_=ends)
     upsert = insert.on_conflict_do_update(
-        index_elements=[RATES.c.subject, RATES.c.service], set_={"ends": ends, "taken": before + wanted}
+        index_elements=[RATES.c.subject, RATES.c.service], set_={"ends": newest, "taken": before + wanted}
     )
     taken = int(records.connection.execute(upsert.returning(RATES.c.taken)).scalar_one())
     over = min(wanted, max(0, taken - limit))

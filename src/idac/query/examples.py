@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -32,10 +32,18 @@ class Example:
     table: str | None = None
 
 
-def examples_of(snapshot: CatalogSnapshot, written: Iterable[Example] = ()) -> tuple[Example, ...]:
-    """Publishers' own examples first, then some made from each table's columns, then one about the metadata."""
-    made: list[Example] = list(written)
-    tables = [t for schema in snapshot.schemas if schema.name.upper() != "TAP_SCHEMA" for t in schema]
+def examples_of(
+    snapshot: CatalogSnapshot,
+    written: Iterable[Example] = (),
+    readable: Callable[[Table], bool] = lambda _: True,
+) -> tuple[Example, ...]:
+    """Publishers' own examples first, then some made from each table's columns, then one about the metadata.
+
+    Only of tables that are *readable*; an example that names none is everyone's.
+    """
+    tables = [t for schema in snapshot.schemas if schema.name.upper() != "TAP_SCHEMA" for t in schema if readable(t)]
+    known = {adql_table_name(t.schema, t.name) for t in tables}
+    made = [example for example in written if example.table is None or example.table in known]
     for table in tables[:_MAX_TABLES]:
         made.extend(_examples_of_table(table))
     positioned = [t for t in tables if t.ra_column and t.dec_column]

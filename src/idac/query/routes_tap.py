@@ -185,18 +185,19 @@ class TapRoutes:
         return availability_xml(available=True, up_since=self._up_since).response(request)
 
     async def examples(self, request: Request) -> Response:
-        document = await self._web.in_thread(self._examples)
+        document = await self._web.in_thread(partial(self._examples, principal_of(request)))
         return document.response(request)
 
-    def _examples(self) -> Document:
+    def _examples(self, principal: Principal) -> Document:
+        """Queries that the caller may run."""
         snapshot = self._service.archive.snapshot()
-        return self._document(
-            "examples",
-            snapshot.generation,
-            lambda: examples_page(
-                examples_of(snapshot, self._written()), f"{self._title}: examples", f"{self._path}/sync"
-            ),
-        )
+        rights = self._service.rights_at(snapshot)
+
+        def make() -> Document:
+            shown = examples_of(snapshot, self._written(), lambda t: rights.may_read(principal, t.schema, t.name))
+            return examples_page(shown, f"{self._title}: examples", f"{self._path}/sync")
+
+        return self._document("examples", snapshot.generation, make) if principal.kind == "anonymous" else make()
 
     def _document(self, name: str, generation: str, make: Callable[[], Document]) -> Document:
         """A page of the present generation, made once: a table set of thousands of columns costs seconds to build."""

@@ -14,6 +14,7 @@ from idac.catalogs.snapshot import CatalogSnapshot, TableEntry
 from idac.core.errors import Cancelled, UserError
 from idac.core.principal import Principal
 from idac.core.quota import UNLIMITED, Quota
+from idac.core.rights import RightsPolicy
 from idac.query.engines.base import Engine, Explanation, Progress, QueryLimits, QueryStream
 from idac.query.resolved import ResolvedQuery
 from idac.query.settings import QuerySettings
@@ -30,6 +31,8 @@ class Compiler(Protocol):
     def check_tables(
         self, text: str, snapshot: CatalogSnapshot, principal: Principal, uploads: Collection[str]
     ) -> None: ...
+
+    def rights_at(self, snapshot: CatalogSnapshot) -> RightsPolicy: ...
 
 
 class CallerWatch(Protocol):
@@ -174,6 +177,10 @@ class QueryService:
         """The checked query; BadQuery with line and column, or AccessDenied, for one that may not run."""
         snapshot = self.archive.snapshot().with_uploads(uploads or {})
         return self._compiler.compile(adql, snapshot, principal)
+
+    def rights_at(self, snapshot: CatalogSnapshot) -> RightsPolicy:
+        """Who may read what of *snapshot*."""
+        return self._compiler.rights_at(snapshot)
 
     def check_tables(self, adql: str, principal: Principal, uploads: Collection[str]) -> None:
         """Refuse a query that can't run whatever its *uploads* hold, before the work of reading them is done."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from idac.core.errors import Cancelled, ResourceExhausted, TooOften
+from idac.core.errors import AccessDenied, Cancelled, ResourceExhausted, TooOften
 from idac.core.quota import Quota
 
 #: Seconds after which a caller whose queries all wait may look again; nobody knows when one of them will end.
@@ -40,11 +40,13 @@ class Turns:
     def take(self, owner: str, quota: Quota, query_id: str, timeout_s: float) -> Callable[[], None]:
         """Wait until *owner* runs fewer queries than the quota has; returns what gives the turn back, once.
 
-        Raises TooOften where too many wait already, Cancelled after ``cancel(query_id)``, ResourceExhausted when
-        *timeout_s* has passed.
+        Raises AccessDenied where the quota is 0, TooOften where too many wait already, Cancelled after
+        ``cancel(query_id)``, ResourceExhausted when *timeout_s* has passed.
         """
         if quota.concurrent is None:
             return lambda: None
+        if quota.concurrent == 0:
+            raise _shut()
         most = -(-quota.concurrent // self._processes)
         with self._lock:
             mine = self._owners.setdefault(owner, _Owner())
@@ -125,3 +127,12 @@ class Turns:
             next_step="Wait until one of them has ended. /auth/quota shows your limits.",
             retry_after_s=_LOOK_AGAIN_S,
         )
+
+
+def _shut() -> AccessDenied:
+    """No turn ever comes: whoever waited would wait for nothing."""
+    return AccessDenied(
+        "Your quota lets you run no queries here.",
+        value="0 at once",
+        next_step="Ask the operator of this centre. /auth/quota shows your limits.",
+    )

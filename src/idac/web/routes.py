@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import time
@@ -19,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from idac.core.errors import AccessDenied, NotAuthenticated, StoreUnavailable, TooLarge, TooOften, UserError
+from idac.core.errors import AccessDenied, NotAuthenticated, TooLarge, UserError
 from idac.core.principal import ANONYMOUS, Principal, Scope
 from idac.core.quota import Service
 from idac.web.faces import Face, error_response, is_for_a_person
@@ -95,7 +94,7 @@ class Metered:
     """A request counted: headers that say how the caller stands, and why it is one too many, where it is."""
 
     headers: Mapping[str, str]
-    refusal: TooOften | None = None
+    refusal: UserError | None = None
 
 
 async def _count_nothing(_request: Request, _principal: Principal, _service: Service) -> Metered:
@@ -288,11 +287,22 @@ class Answer:
             for challenge in self.challenges:
                 headers.append("www-authenticate", challenge)
         elif self.recheck is not None and time.monotonic() - self._checked >= RECHECK_S:
-            # A state database that is away for a moment hides no revocation, as none can be written to it either.
-            with contextlib.suppress(StoreUnavailable):
-                await self.recheck()
+            await self._look_again(self.recheck)
             self._checked = time.monotonic()
         await self._send(message)
+
+    async def _look_again(self, recheck: Callable[[], Awaitable[object]]) -> None:
+        """Raise where the caller may have no answer any more, and for nothing else.
+
+        A state database that is away for a moment hides no revocation, as none can be written to it either; and
+        guesses of a neighbour, for which their whole address must wait, are not the caller's.
+        """
+        try:
+            await recheck()
+        except (NotAuthenticated, AccessDenied):
+            raise
+        except UserError as error:
+            log.info("whose answer is being sent could not be looked at", extra={"code": error.code})
 
 
 class BoundedBody:

@@ -16,6 +16,7 @@ from idac.core.quota import UNLIMITED, Quota
 from idac.core.scratch import Scratch, open_scratch
 from idac.core.secrets import open_secrets
 from idac.core.store import Store
+from idac.identity.pages import own_pages
 from idac.jobs.model import Phase
 from idac.jobs.routes_uws import UwsRoutes
 from idac.jobs.service import JobService
@@ -26,7 +27,7 @@ from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import Engine
 from idac.query.fetching import UriFetcher
 from idac.query.routes_cone import ConeRoutes
-from idac.query.routes_front import FrontRoutes
+from idac.query.routes_front import FrontRoutes, no_pages
 from idac.query.routes_tap import TapRoutes
 from idac.query.service import QueryService
 from idac.query.tap_jobs import TapJobs
@@ -163,10 +164,11 @@ def _routes(
     uws = UwsRoutes(JOBS_PATH, jobs.kind, service, jobs.watch, web, scope="read:tap", service_name="tap")
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
     front = FrontRoutes(
-        kept.archive,
+        queries,
         web,
         title=settings.centre.title,
         run_by=(settings.centre.publisher, settings.centre.contact_email),
+        own_pages=own_pages if settings.identity.enabled else no_pages,
     )
     return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 

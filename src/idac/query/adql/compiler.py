@@ -34,14 +34,14 @@ class QueryCompiler:
         """The resolved query; raises what ``resolve_query`` raises."""
         uploads = any(schema == "tap_upload" for schema, _ in snapshot.entries)
         if uploads or len(text) > _LONGEST:
-            return resolve_query(text, snapshot, principal, self._rights(snapshot))
+            return resolve_query(text, snapshot, principal, self.rights_at(snapshot))
         key = (text, snapshot.generation, principal.groups, principal.rights, principal.is_admin)
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
-        resolved = resolve_query(text, snapshot, principal, self._rights(snapshot))
+        resolved = resolve_query(text, snapshot, principal, self.rights_at(snapshot))
         with self._lock:
             self._kept[key] = resolved
             while len(self._kept) > _KEPT:
@@ -52,8 +52,8 @@ class QueryCompiler:
         self, text: str, snapshot: CatalogSnapshot, principal: Principal, uploads: Collection[str]
     ) -> None:
         """Refuse a query that is wrong whatever its *uploads* hold, of which only the names are known."""
-        check_tables(text, snapshot, principal, self._rights(snapshot), uploads)
+        check_tables(text, snapshot, principal, self.rights_at(snapshot), uploads)
 
-    def _rights(self, snapshot: CatalogSnapshot) -> RightsPolicy:
+    def rights_at(self, snapshot: CatalogSnapshot) -> RightsPolicy:
         """The rules of dac.yaml, and those that were published when *snapshot* was."""
         return self.rights.with_published(snapshot.rules)
