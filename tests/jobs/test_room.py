@@ -151,6 +151,35 @@ def kind() -> Iterator[Counting]:
     made.go.set()
 
 
+def test_of_jobs_that_write_at_once_those_that_find_the_room_taken_end_and_leave_nothing(
+    jobs: JobStore, results: FolderStore, kind: Counting
+) -> None:
+    service = service_with(jobs, results, Quota(result_bytes=90))
+    settings = SETTINGS.model_copy(update={"workers": 3})
+    workers = Workers(jobs, results, {"count": kind}, settings, quota_of=lambda _: Quota(result_bytes=90))
+    ids = ("a", "b", "c")
+    for job_id in ids:
+        service.create(new(N="20", HOLD="1"), job_id=job_id, run=True)
+    workers.start()
+    try:
+        until(lambda: sorted(kind.holding) == list(ids))  # each has begun to write, with all the room before it
+        kind.go.set()
+        until(lambda: all(phase in (Phase.COMPLETED, Phase.ERROR) for phase in jobs.phases(ids).values()))
+        ended = [job for job_id in ids if (job := jobs.get(job_id)) is not None]
+        (kept,) = [job for job in ended if job.phase == Phase.COMPLETED]
+        assert jobs.use("ann").result_bytes == kept.results[0].size == 50
+        for job in ended:
+            if job is not kept:
+                assert job.error is not None
+                assert job.error.message.startswith(
+                    "The result is larger than the room that you have left. Given: more than 40 bytes. "
+                    "Allowed: 90 bytes of results, your quota, of which 50 bytes are taken."
+                )
+                assert list(results.list(f"jobs/{job.id}")) == []
+    finally:
+        workers.stop()
+
+
 def test_a_job_whose_result_is_more_than_the_room_left_ends_and_leaves_nothing(
     jobs: JobStore, results: FolderStore, kind: Counting
 ) -> None:

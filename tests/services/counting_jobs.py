@@ -40,6 +40,7 @@ class Counting:
         self.stopped = threading.Event()
         self.closed = threading.Event()
         self.runs: list[str] = []
+        self.holding: list[str] = []
 
     def take_files(self, job_id: str, parameters: Parameters) -> tuple[StoredFile, ...]:
         return ()
@@ -53,14 +54,18 @@ class Counting:
             raise RuntimeError("secret")
         context.report(lambda: JobProgress(0.5, 7))
         return Produced(
-            self._count(int(values.get("N", "3")), "HOLD" in values, context), "text/plain", "txt", self.closed.set
+            self._count(job.id, int(values.get("N", "3")), "HOLD" in values, context),
+            "text/plain",
+            "txt",
+            self.closed.set,
         )
 
-    def _count(self, n: int, hold: bool, context: RunContext) -> Iterator[bytes]:
+    def _count(self, job_id: str, n: int, hold: bool, context: RunContext) -> Iterator[bytes]:
         yield b"0\n"
         if hold:
             context.on_cancel(self.stopped.set)
             context.on_cancel(self.go.set)
+            self.holding.append(job_id)
             self.running.set()
             assert self.go.wait(60)
             if context.cancelled:

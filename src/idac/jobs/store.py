@@ -120,6 +120,10 @@ class JobStore:
         """Keep others from adding jobs in the block: two who count at once would both find room for one more."""
         return self._database.exclusive("submissions")
 
+    def completing(self) -> AbstractContextManager[None]:
+        """Keep others from completing jobs in the block: two who look at once would both find the last room."""
+        return self._database.exclusive("completions")
+
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id)).mappings().first()

@@ -265,12 +265,27 @@ class Workers:
         result = JobResult(
             "result", key, produced.mime, f"result.{produced.extension}", counted.size, counted.sha256.hexdigest()
         )
-        if not self._written(lambda: self._jobs.complete(run.claim, [result])):
+        try:
+            completed = self._written(lambda: self._complete(run, result))
+        except TooLarge:
+            self._results.delete(key)
+            raise
+        if not completed:
             # The lease was lost meanwhile: another attempt owns the job, and this one's bytes are nobody's.
             self._results.delete(key)
             return
         for attempt in range(1, run.claim.attempt):  # what workers left that died while they wrote
             self._results.delete_prefix(f"{run.job.folder}/{attempt}/")
+
+    def _complete(self, run: Run, result: JobResult) -> bool:
+        """Whether the result is published now; raises TooLarge where others of the owner's took the room meanwhile."""
+        if self._room(run.job)[1] is None:
+            return self._jobs.complete(run.claim, [result])
+        with self._jobs.completing():
+            room, refusal = self._room(run.job)
+            if refusal is not None and room is not None and result.size > room:
+                raise refusal
+            return self._jobs.complete(run.claim, [result])
 
     def _room(self, job: Job) -> tuple[int | None, TooLarge | None]:
         """Bytes that the job's result may have, and what to say where it has more."""
