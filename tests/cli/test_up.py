@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from command_fixture import Run
+from idac.cli.up import _listen
 from idac.core.loading import load_settings
 from idac.core.principal import Principal
 from idac.identity.groups import UserGroups
+from idac.web.callers import network_of
 from idac.wiring.identity import open_administration
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
@@ -152,3 +154,17 @@ def test_options_that_make_no_sense_are_refused(centre: Run, arguments: tuple[st
     assert (done.code, done.out) == (2, "")
     assert done.err == f"Usage: idac up [OPTIONS]\nTry 'idac up --help' for help.\n\nError: {message}\n"
     assert centre("up", *arguments, "--json").error["message"] == message
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_socket_for_all_addresses_tells_callers_of_both_kinds_apart() -> None:
+    with closing(_listen("::", 0)) as listener:
+        listener.listen()
+        counted = []
+        for host in ("127.0.0.1", "127.0.0.2", "::1"):
+            with (
+                closing(socket.create_connection((host, listener.getsockname()[1]), source_address=(host, 0))),
+                closing(listener.accept()[0]) as met,
+            ):
+                counted.append(network_of(met.getpeername()[0]))
+    assert counted == ["127.0.0.1", "127.0.0.2", "::/64"]

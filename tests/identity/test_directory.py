@@ -231,6 +231,8 @@ def test_guesses_from_an_address_make_it_wait_whatever_it_guesses_at(sign_in: Si
     [
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:c000:208", "192.0.2.8"),
         ("fe80::1%eth0", "fe80::/64"),
         ("unknown", "unknown"),
     ],

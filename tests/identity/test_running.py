@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from archive_fixture import build_archive, star_table
 from idac.catalogs.archive import Archive
-from idac.core.errors import AccessDenied, NotAuthenticated, UserError
+from idac.core.errors import AccessDenied, NotAuthenticated, StoreUnavailable, TooOften, UserError
 from idac.core.principal import Principal
 from idac.core.rights import ReadRule, RightsPolicy
 from idac.identity.administration import Administration
@@ -136,6 +136,31 @@ def test_an_answer_that_is_being_sent_breaks_off(monkeypatch: pytest.MonkeyPatch
     ):
         http.get(f"{url}/rows")
     assert max(sent) == 10
+
+
+@pytest.mark.parametrize(
+    "met", [TooOften("There were too many wrong tokens.", retry_after_s=9), StoreUnavailable("It does not answer.")]
+)
+def test_an_answer_goes_on_where_nothing_is_said_of_its_caller(monkeypatch: pytest.MonkeyPatch, met: UserError) -> None:
+    monkeypatch.setattr(routes, "RECHECK_S", 0.0)
+    begun = threading.Event()
+
+    async def identify(_request: Request) -> Principal:
+        if begun.is_set():
+            raise met
+        return Principal("ada", "user")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            begun.set()
+            yield b"x" * 1000
+
+    async def rows(_request: Request) -> Response:
+        return StreamingResponse(pieces())
+
+    route = PolicyRoute("/rows", rows, methods=["GET"], policy=Policy("open", "text"))
+    with serving(build_app([route], gate=Gate(identify))) as url:
+        assert len(http.get(f"{url}/rows").content) == 100_000
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ class Throttle:
         """Raise TooOften while there were too many wrong guesses.
 
         For an account, other processes' counts are asked for; for tokens, which nobody guesses in a thousand years,
-        this process's own memory is enough to keep the state database from being flooded with tries.
+        this process's own memory is enough to keep the state database from being flooded with counts of tries.
         """
         subjects = self._subjects(address, account)
         for subject, limit in subjects:
@@ -32,6 +32,10 @@ class Throttle:
                 with self._store.read() as records:
                     self._block(subject, limit, records.guesses(subject, self._window()))
                 self._require_unblocked(subject)
+
+    def is_blocked(self, address: str) -> bool:
+        """Whether ``check`` would refuse the address now. Whoever has a good token is let in by it nevertheless."""
+        return any(self._left_s(subject) for subject, _ in self._subjects(address, None))
 
     def wrong(self, address: str, account: str | None = None) -> None:
         """Count a wrong guess."""

@@ -15,7 +15,9 @@ def network_of(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address[:64]
-    if parsed.version == 6:
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:  # how a socket that hears both kinds names callers of the older one
+            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
     return str(parsed)
 
