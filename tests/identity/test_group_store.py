@@ -293,6 +293,7 @@ def test_who_was_the_owner_a_moment_ago_deletes_nothing(
         lambda given: UserGroups(given).give("shear", "bob", actor=ME),
         lambda given: given.remove_members("shear", ["ada"], actor=ME),
         lambda given: given.grant("shear", "dp1", actor=ME),
+        lambda given: Quotas(given.store, QUOTAS, 0).set("shear", {"tap": 90}, actor=ME),
     ],
 )
 def test_a_group_that_is_deleted_in_this_moment_is_not_there(
@@ -305,8 +306,9 @@ def test_a_group_that_is_deleted_in_this_moment_is_not_there(
         group_store.remove_group(records, group.id, "shear")
 
     later = during(store, delete, lambda: act(administration))
-    with pytest.raises(NotFound, match=r"There is no group of this name. Given: shear."):
+    with pytest.raises(NotFound, match=r"There is no (account or )?group of this name. Given: shear."):
         later.result()
+    assert Quotas(store, QUOTAS, 0).overrides() == []
 
 
 def test_whom_a_claim_puts_into_a_group_that_is_deleted_is_logged_in_without_it(

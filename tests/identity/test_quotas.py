@@ -15,7 +15,7 @@ from idac.identity.administration import Administration
 from idac.identity.quota_report import Reports, report_json
 from idac.identity.quota_settings import QuotaSettings
 from idac.identity.quotas import Quotas
-from idac.identity.rates import RateCounter, window_end
+from idac.identity.rates import WINDOW_MS, RateCounter, take, window_end
 from idac.identity.schema import RATES
 from idac.identity.store import IdentityStore, ms
 from identity_clock import Clock
@@ -234,6 +234,16 @@ def test_a_minute_later_all_is_forgotten_and_rows_are_cleared(store: IdentitySto
     ask(counter, 1, 2)
     with store.read() as records:
         assert [row.subject for row in records.connection.execute(RATES.select())] == ["ada"]
+
+
+def test_a_process_whose_clock_is_behind_gives_nobody_a_minute_back(store: IdentityStore, clock: Clock) -> None:
+    ends = window_end("ada", ms(clock()))
+    with store.write() as records:
+        assert take(records, "ada", "tap", ends, 8, 10) == (8, 8)
+        assert take(records, "ada", "tap", ends - WINDOW_MS, 1, 10) == (1, 9)
+        assert take(records, "ada", "tap", ends, 8, 10) == (1, 10)
+        assert take(records, "ada", "tap", ends - WINDOW_MS, 1, 10) == (0, 10)
+    assert RateCounter(store).used("ada", "tap") == (10, ends)
 
 
 def test_callers_begin_their_minutes_at_different_moments(clock: Clock) -> None:

@@ -275,7 +275,8 @@ def _put(records: Records, override: Override) -> None:
 
 def _require_subject(records: Records, name: str) -> bool:
     """True for a group, False for an account; users and groups share their names, so it is one of both."""
-    if records.group_id(name) is not None:
+    # A group that is deleted in this moment would leave what is set for the next one of its name.
+    if records.lock_group(name, shared=True) is not None:
         return True
     if records.connection.execute(sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.name == name)).first() is not None:
         return False
