@@ -153,6 +153,30 @@ def test_a_group_gets_members_and_a_right(idac: Run) -> None:
     assert idac("group", "grant", "team", "dp1", "--withdraw").out == "team no longer holds dp1. It has 1 member.\n"
 
 
+def test_a_deleted_group_is_told_with_the_limits_that_went_with_it(idac: Run, tmp_path: Path) -> None:
+    (tmp_path / "dac.yaml").write_text(CONFIG + "  quotas: {default: {requests: {tap: 10, scs: 10}}}\n")
+    for group in ("team", "other"):
+        idac("group", "add", group)
+    idac("quota", "set", "team", "tap=20", "scs=5")
+    told = "Deleted the group {}. What its members read by it ends within 5 seconds.{}\n"
+    gone = " Limits that were set for it are gone: scs, tap."
+    assert idac("group", "delete", "team").out == told.format("team", gone)
+    assert idac("group", "delete", "other").out == told.format("other", "")
+
+
+def test_a_right_is_not_withdrawn_until_a_date(idac: Run) -> None:
+    idac("group", "add", "team")
+    idac("group", "grant", "team", "dp1")
+    refused = idac("group", "grant", "team", "dp1", "--withdraw", "--expires", "90d")
+    assert (refused.code, refused.out, refused.err) == (
+        2,
+        "",
+        "Error: A right that is withdrawn has no end. Given: --withdraw --expires 90d. Allowed: one of them. Leave out "
+        "--expires to take the right at once, or --withdraw to let it end then.\n",
+    )
+    assert [right["right"] for right in idac("group", "list", "--json").json[0]["rights"]] == ["dp1"]
+
+
 def test_the_secret_of_a_token_is_printed_once(idac: Run) -> None:
     idac("user", "add", "ada")
     done = idac("token", "create", "ada", "--name", "laptop", "--scope", "read:tap", "--expires", "90d")
@@ -181,7 +205,7 @@ def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -
     assert [row["action"] for row in rows] == [line["action"] for line in lines]
     assert json.loads(rows[-1]["detail"]) == lines[-1]["detail"]
     assert [json.loads(x)["action"] for x in idac("audit", "export", "--of", "ada").out.splitlines()] == [
-        "user add", "user freeze",
+        "user add", "group member", "user freeze",
     ]  # fmt: skip
     assert idac("audit", "export", "--since", "1h").out == idac("audit", "export").out
     assert idac("audit", "export", "--since", "2999-01-01").out == ""

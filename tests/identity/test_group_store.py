@@ -303,7 +303,7 @@ def test_a_group_that_is_deleted_in_this_moment_is_not_there(
 
     def delete(records: Records) -> None:
         records.lock_group("shear")
-        group_store.remove_group(records, group.id, "shear")
+        group_store.remove_group(records, group.id, "shear", actor=ME)
 
     later = during(store, delete, lambda: act(administration))
     with pytest.raises(NotFound, match=r"There is no (account or )?group of this name. Given: shear."):
@@ -318,7 +318,7 @@ def test_whom_a_claim_puts_into_a_group_that_is_deleted_is_logged_in_without_it(
 
     def delete(records: Records) -> None:
         records.lock_group("shear")
-        group_store.remove_group(records, group.id, "shear")
+        group_store.remove_group(records, group.id, "shear", actor=ME)
 
     assert during(store, delete, lambda: claim(store, "shear")).result() == "dan"
     with store.read() as records:

@@ -99,6 +99,13 @@ def list_groups(options: Options, as_json: bool) -> None:
 @click.pass_obj
 def grant(options: Options, group: str, right: str, expires: str | None, withdraw: bool, as_json: bool) -> None:
     """Let GROUP hold RIGHT, which dac.yaml names under identity.rights."""
+    if withdraw and expires is not None:
+        raise BadParameter(
+            "A right that is withdrawn has no end.",
+            value=f"--withdraw --expires {expires}",
+            allowed="one of them",
+            next_step="Leave out --expires to take the right at once, or --withdraw to let it end then.",
+        )
     with administration(options) as identity:
         until = parse_moment(expires, "--expires")
         if withdraw:
@@ -138,11 +145,12 @@ def owner(options: Options, group: str, user: str | None, nobody: bool, as_json:
 def delete(options: Options, group: str, as_json: bool) -> None:
     """Delete GROUP, whoever made or owns it; nobody gets its number again, and its name only by add --again."""
     with administration(options) as identity:
-        identity.delete_group(group, actor=actor())
+        quotas = identity.delete_group(group, actor=actor())
     if as_json:
-        print_json({"group": group, "deleted": True})
+        print_json({"group": group, "deleted": True, "quotas_removed": quotas})
     else:
-        click.echo(f"Deleted the group {group}. What its members read by it ends within 5 seconds.")
+        gone = f" Limits that were set for it are gone: {', '.join(quotas)}." if quotas else ""
+        click.echo(f"Deleted the group {group}. What its members read by it ends within 5 seconds.{gone}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,18 +207,13 @@ class Administration:
         with self.store.read() as records:
             return unmeant(records.connection, self.names)
 
-    def delete_group(self, name: str, *, actor: str) -> None:
+    def delete_group(self, name: str, *, actor: str) -> list[str]:
         """Remove a group and all places in it, whoever owns it; its number is never given again.
 
-        Its name is, where ``add_members`` is told so.
+        Its name is, where ``add_members`` is told so. Returns the limits that were set for it, which are gone.
         """
         with self.store.write() as records:
-            group_id = _require_group(records, name)
-            found = group_store.find_group(records, name)
-            count = len(group_store.members(records, group_id))
-            group_store.remove_group(records, group_id, name)
-            owner = found.owner if found is not None else None
-            records.note(actor, "group delete", name, owner=owner, members=count)
+            return group_store.remove_group(records, _require_group(records, name), name, actor=actor)
 
     def add_members(
         self,

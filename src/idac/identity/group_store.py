@@ -27,6 +27,8 @@ from idac.identity.store import Records, insert_into, is_storable, maybe_ms, may
 
 _OWNERS = ACCOUNTS.alias("owner_account")
 _INVITERS = ACCOUNTS.alias("inviter_account")
+#: Members of a deleted group whom the audit log names.
+_TOLD = 1000
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------
@@ -87,16 +89,32 @@ def remove_owner(records: Records, group_id: int) -> None:
         records.connection.execute(sa.delete(table).where(table.c.group == group_id))
 
 
-def remove_group(records: Records, group_id: int, name: str) -> None:
-    """Remove the group and all that hangs on it; its name and number are kept from everybody."""
+def remove_group(records: Records, group_id: int, name: str, *, actor: str) -> list[str]:
+    """Remove the group and all that hangs on it; its name and number are kept from everybody.
+
+    Returns the limits that were set for it, which are gone with it.
+    """
+    found, left = find_group(records, name), sorted({member.account for member in members(records, group_id)})
     gid = records.connection.execute(sa.select(GROUPS.c.gid).where(GROUPS.c.id == group_id)).scalar_one()
     remove_owner(records, group_id)
     for table in (MEMBERS, GRANTS):
         records.connection.execute(sa.delete(table).where(table.c.group == group_id))
-    records.connection.execute(sa.delete(QUOTAS).where(QUOTAS.c.subject == name))
+    gone = sa.delete(QUOTAS).where(QUOTAS.c.subject == name).returning(QUOTAS.c.limit)
+    quotas = sorted(records.connection.execute(gone).scalars())
     records.connection.execute(sa.delete(GROUPS).where(GROUPS.c.id == group_id))
     free_name(records, name)  # of an earlier group: before claims were kept from it, they made such groups again
     records.connection.execute(RETIRED_GROUPS.insert().values(name=name, gid=gid, retired=records.ms))
+    records.note(
+        actor,
+        "group delete",
+        name,
+        owner=found.owner if found is not None else None,
+        gid=gid,
+        members=len(left),
+        left=left[:_TOLD],
+        quotas=quotas or None,
+    )
+    return quotas
 
 
 def free_name(records: Records, name: str) -> int | None:

@@ -91,9 +91,7 @@ class UserGroups:
                     value=name,
                     next_step="Hand it over to another member, or ask the operator.",
                 )
-            count = len(group_store.members(records, group.id))
-            group_store.remove_group(records, group.id, name)
-            records.note(principal.name, "group delete", name, owner=group.owner, gid=group.gid, members=count)
+            group_store.remove_group(records, group.id, name, actor=principal.name)
 
     def hand_over(self, principal: Principal, name: str, to: str) -> UserGroup:
         """Make another member the owner; who was that is a manager from now on."""
@@ -167,11 +165,13 @@ class UserGroups:
             group_id = records.lock_group(name)
             if group_id is None:
                 raise NotFound("There is no group of this name.", value=name, next_step="idac group list shows all.")
+            owned = group_store.find_group(records, name)
             if to is None:
                 group_store.remove_owner(records, group_id)
             else:
-                self._give(records, group_id, group_store.find_group(records, name), to)
-            records.note(actor, "group owner", name, owner=to or "administrators")
+                self._give(records, group_id, owned, to)
+            before = owned.owner if owned is not None else None
+            records.note(actor, "group owner", name, owner=to or "administrators", before=before)
 
     def _give(self, records: Records, group_id: int, owned: UserGroup | None, to: str) -> None:
         new = require_account(records, to)

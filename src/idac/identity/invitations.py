@@ -135,10 +135,11 @@ class Invitations:
     def withdraw(self, principal: Principal, name: str, key: str) -> None:
         """Take an invitation to the group back."""
         with self._groups.as_manager(principal, name) as (records, group):
-            if key not in {each.key for each in group_store.invitations_to_group(records, group.id)}:
+            held = {each.key: each for each in group_store.invitations_to_group(records, group.id)}
+            if key not in held:
                 raise _gone()
             group_store.remove_invitation(records, key)
-            records.note(principal.name, "group uninvite", name, invitation=key)
+            records.note(principal.name, "group uninvite", name, account=held[key].account, invitation=key)
 
     # -- those who are invited ---------------------------------------------------------------------------------------
 

@@ -158,6 +158,8 @@ type Action = Literal[
     "user unlink",
 ]
 ACTIONS: tuple[Action, ...] = get_args(Action.__value__)
+#: What of an act on a group names accounts.
+_ACCOUNTS = ("account", "owner", "before", "inviter", "left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +172,10 @@ class AuditEntry:
     subject: str | None = None
     address: str | None = None
     detail: dict[str, object] = field(default_factory=dict)
+
+    def is_of(self, name: str) -> bool:
+        """True where the account did it, or it was done to the account, be it by way of a group."""
+        if name in (self.actor, self.subject):
+            return True
+        named = [self.detail.get(part) for part in _ACCOUNTS] if self.action.startswith("group ") else []
+        return any(value == name or (isinstance(value, list) and name in value) for value in named)

@@ -63,19 +63,24 @@ class IdentityStore:
     def iter_audit(
         self, *, since: datetime | None = None, actions: Collection[str] = (), subject: str | None = None
     ) -> Iterator[AuditEntry]:
-        """The audit log from its beginning, or from *since*, some entries at a time."""
+        """The audit log from its beginning, or from *since*, some entries at a time.
+
+        *subject*: what this account did, what was done to it, and what was done to a group with a word of it.
+        """
         query = sa.select(AUDIT).order_by(AUDIT.c.id).limit(_BATCH)
         if since is not None:
             query = query.where(AUDIT.c.at >= ms(since))
         if actions:
             query = query.where(AUDIT.c.action.in_(actions))
         if subject is not None:
-            query = query.where(sa.or_(AUDIT.c.subject == subject, AUDIT.c.actor == subject))
+            quoted = AUDIT.c.detail.contains(json.dumps(subject, ensure_ascii=False), autoescape=True)
+            query = query.where(sa.or_(AUDIT.c.subject == subject, AUDIT.c.actor == subject, quoted))
         last = 0
         while True:
             with self._database.read() as connection:
                 rows = connection.execute(query.where(AUDIT.c.id > last)).all()
-            yield from map(_entry, rows)
+            entries = map(_entry, rows)
+            yield from entries if subject is None else (entry for entry in entries if entry.is_of(subject))
             if len(rows) < _BATCH:
                 return
             last = rows[-1].id
