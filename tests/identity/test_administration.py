@@ -251,7 +251,7 @@ def test_an_operator_makes_administrators_and_dismisses_those_of_claims_too(admi
     assert administration.accounts()[0].is_admin
     assert not administration.appoint("ada", actor=ME, dismiss=True).is_admin
     with administration.store.write() as records:
-        records.put_claimed_administrator(ada.id, "https://login.example.org")
+        records.put_claimed_administrator(ada.id, "https://login.example.org", {"admins"}, records.now)
         records.change_account(ada.id, is_admin=True)
     administration.appoint("ada", actor=ME, dismiss=True)
     with administration.store.read() as records:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import sqlalchemy as sa
 
 from idac.core.errors import Conflict, NotAuthenticated, NotFound
 from idac.core.principal import Principal
@@ -18,8 +21,9 @@ from idac.identity.invitations import Invitations
 from idac.identity.issuers import NO_ISSUERS, Issuers
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.quotas import Quotas
+from idac.identity.schema import CLAIMED_ADMINS
 from idac.identity.settings import DataRight, IdentitySettings, ProviderSettings
-from idac.identity.store import Records
+from idac.identity.store import Records, ms
 from idac.identity.throttle import Throttle
 from identity_centre import ME
 from identity_clock import Clock
@@ -31,24 +35,25 @@ PROVIDER = ProviderSettings(
 )
 SETTINGS = IdentitySettings(rights={"dp1": DataRight()}, providers={"sso": PROVIDER})
 HERE = Issuers(SETTINGS)
-WITHOUT_ADMINS = Issuers(
-    IdentitySettings(rights=SETTINGS.rights, providers={"sso": PROVIDER.model_copy(update={"admin_groups": []})})
+ADA = ExternalIdentity(
+    ISSUER,
+    "1815",
+    "ada",
+    groups=frozenset({"team"}),
+    rights=frozenset({"dp1"}),
+    admin_groups=frozenset({"dac-admins"}),
 )
+
+
+def with_admins(*groups: str) -> Issuers:
+    provider = PROVIDER.model_copy(update={"admin_groups": list(groups)})
+    return Issuers(IdentitySettings(rights=SETTINGS.rights, providers={"sso": provider}))
 
 
 @pytest.fixture
 def ada(administration: Administration, clock: Clock) -> Account:
     """Who has come by the provider, which gave all that one can give."""
-    identity = ExternalIdentity(
-        ISSUER,
-        "1815",
-        "ada",
-        groups=frozenset({"team"}),
-        groups_until=clock.later(days=30),
-        rights=frozenset({"dp1"}),
-        is_admin=True,
-    )
-    return ExternalAccounts(administration.store).account_for(identity)
+    return ExternalAccounts(administration.store).account_for(replace(ADA, groups_until=clock.later(days=30)))
 
 
 def is_admin(administration: Administration, account: Account, issuers: Issuers) -> bool:
@@ -89,12 +94,47 @@ def test_an_administrator_by_claim_is_one_only_while_dac_yaml_lets_the_issuer_sa
     administration: Administration, ada: Account
 ) -> None:
     boss = administration.add_account("boss", actor=ME, is_admin=True)
-    for issuers in (HERE, WITHOUT_ADMINS, NO_ISSUERS):
+    for issuers, by_claim in (
+        (HERE, True),
+        (with_admins("operators", "dac-admins"), True),
+        (with_admins("operators"), False),
+        (with_admins(), False),
+        (NO_ISSUERS, False),
+    ):
         assert is_admin(administration, boss, issuers)
-        assert is_admin(administration, ada, issuers) is (issuers is HERE)
+        assert is_admin(administration, ada, issuers) is by_claim
         administration.issuers = issuers
         listed = {account.name: account.is_admin for account in administration.accounts()}
-        assert listed == {"ada": issuers is HERE, "boss": True}
+        assert listed == {"ada": by_claim, "boss": True}
+
+
+def test_an_administrator_by_claim_is_one_as_long_as_groups_by_claim_hold(
+    administration: Administration, ada: Account, clock: Clock
+) -> None:
+    directory = Directory(administration.store, issuers=HERE)
+    clock.advance(days=29)
+    known = directory.by_account(ada.id)
+    assert (known.principal.is_admin, known.until_ms) == (True, ms(clock.later(days=1)))
+    ExternalAccounts(administration.store).account_for(replace(ADA, groups_until=clock.later(days=30)))
+    clock.advance(days=29)
+    assert directory.by_account(ada.id).principal.is_admin
+    clock.advance(days=1)
+    assert not directory.by_account(ada.id).principal.is_admin
+    # Whom the operator makes one is so without an end.
+    administration.appoint("ada", actor=ME)
+    clock.advance(days=3650)
+    assert directory.by_account(ada.id).principal.is_admin
+
+
+def test_an_administrator_by_a_claim_of_which_no_end_is_known_is_none(
+    administration: Administration, ada: Account
+) -> None:
+    with administration.store.write() as records:
+        records.connection.execute(sa.update(CLAIMED_ADMINS).values(groups=None, expires=None))
+    assert not is_admin(administration, ada, HERE)
+    until = administration.store.now().replace(year=2100)
+    ExternalAccounts(administration.store).account_for(replace(ADA, groups_until=until))
+    assert is_admin(administration, ada, HERE)
 
 
 def test_a_token_that_such_an_administrator_was_lent_ends_too(administration: Administration, ada: Account) -> None:

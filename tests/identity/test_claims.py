@@ -121,7 +121,7 @@ def test_administrators_and_guests_are_told_by_their_groups() -> None:
     settings = {
         "claims": {"groups": ["groups"]}, "admin_groups": ["/dac/admins"], "allow": {"groups": ["/dac", "/guests"]},
     }  # fmt: skip
-    assert identity(settings, {"groups": ["/dac", "/dac/admins"]}).is_admin
+    assert identity(settings, {"groups": ["/dac", "/dac/admins"]}).admin_groups == {"/dac/admins"}
     assert not identity(settings, {"groups": ["/guests", "dac/admins"]}).is_admin
     with pytest.raises(AccessDenied) as caught:
         identity(settings, {"groups": ["/dac/admins"]})

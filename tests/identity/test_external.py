@@ -24,6 +24,8 @@ ADA = ExternalIdentity(
     "https://sso.example.org", "1815", "Ada@example.org", "Ada L.", "ada@example.org", frozenset({"dp1"})
 )
 
+ADMINS = frozenset({"dac-admins"})
+
 
 @pytest.fixture
 def external(store: IdentityStore) -> ExternalAccounts:
@@ -108,12 +110,12 @@ def test_several_identities_lead_to_one_account_and_one_to_one(
 def test_administrators_by_claim_are_so_until_every_issuer_says_otherwise(
     external: ExternalAccounts, administration: Administration
 ) -> None:
-    boss = replace(ADA, is_admin=True)
-    github = ExternalIdentity("https://github.com", "99", "ada-l", is_admin=True)
+    boss = replace(ADA, admin_groups=ADMINS)
+    github = ExternalIdentity("https://github.com", "99", "ada-l", admin_groups=ADMINS)
     assert external.account_for(boss).is_admin
     external.link("ada", github, actor="ada")
     assert external.account_for(ADA).is_admin
-    assert not external.account_for(replace(github, is_admin=False)).is_admin
+    assert not external.account_for(replace(github, admin_groups=frozenset())).is_admin
     entries = [entry.detail for entry in administration.store.iter_audit(actions=["user admin"])]
     assert entries == [
         {"admin": True, "issuer": ADA.issuer},
@@ -128,7 +130,7 @@ def test_of_two_log_ins_in_one_moment_the_later_says_who_is_an_administrator(
     ada = external.account_for(ADA)
 
     def claim(records: Records) -> None:
-        records.put_claimed_administrator(ada.id, ADA.issuer)
+        records.put_claimed_administrator(ada.id, ADA.issuer, ADMINS, None)
         records.change_account(ada.id, is_admin=True)
 
     acts: dict[str, Callable[[], object]] = {
@@ -148,7 +150,7 @@ def test_whom_an_operator_makes_an_administrator_during_a_log_in_stays_one(
 
     def claim(records: Records) -> None:
         records.lock_account(ada.id)
-        records.put_claimed_administrator(ada.id, ADA.issuer)
+        records.put_claimed_administrator(ada.id, ADA.issuer, ADMINS, None)
 
     during(store, claim, lambda: administration.appoint("ada", actor="me")).result()
     assert external.account_for(ADA).is_admin
@@ -156,7 +158,7 @@ def test_whom_an_operator_makes_an_administrator_during_a_log_in_stays_one(
     during(
         store,
         lambda records: records.lock_account(ada.id),
-        lambda: external.account_for(replace(ADA, is_admin=True)),
+        lambda: external.account_for(replace(ADA, admin_groups=ADMINS)),
         lambda records: records.change_account(ada.id, is_admin=True),
     ).result()
     assert external.account_for(ADA).is_admin
@@ -166,7 +168,7 @@ def test_whom_an_operator_made_an_administrator_no_claim_unmakes(
     external: ExternalAccounts, administration: Administration
 ) -> None:
     administration.add_account("boss", actor="me", is_admin=True)
-    external.link("boss", replace(ADA, is_admin=True), actor="boss")
+    external.link("boss", replace(ADA, admin_groups=ADMINS), actor="boss")
     assert external.account_for(ADA).is_admin
 
 
@@ -189,7 +191,7 @@ def test_an_identity_is_unlinked_with_all_that_it_gave(
     external: ExternalAccounts, administration: Administration
 ) -> None:
     github = ExternalIdentity("https://github.com", "99", "ada-l", groups=frozenset({"gh"}))
-    external.account_for(replace(ADA, is_admin=True))
+    external.account_for(replace(ADA, admin_groups=ADMINS))
     external.link("ada", github, actor="ada")
     external.unlink("ada", ADA.issuer, ADA.subject, passwords=True, actor="ada")
     account = administration.account("ada")

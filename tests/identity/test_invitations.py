@@ -200,7 +200,8 @@ def test_invitations_of_an_administrator_by_claim_end_when_dac_yaml_lets_its_iss
 ) -> None:
     sso = ProviderSettings(issuer="https://sso.example.org", client_id="idac", admin_groups=["dac-admins"])
     trusting = SETTINGS.model_copy(update={"providers": {"sso": sso}})
-    boss = ExternalIdentity(sso.issuer, "1", "boss", is_admin=True)
+    until, by = store.now().replace(year=2100), frozenset({"dac-admins"})
+    boss = ExternalIdentity(sso.issuer, "1", "boss", groups_until=until, admin_groups=by)
     assert ExternalAccounts(store).account_for(boss).is_admin
     groups.make(ADA, "shear")
     before, after = (

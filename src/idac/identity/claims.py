@@ -42,7 +42,7 @@ def identity_from_claims(
         groups=frozenset(_groups(provider, values)),
         rights=frozenset(provider.rights[value] for value in named if value in provider.rights),
         groups_until=now + timedelta(seconds=provider.groups_s),
-        is_admin=bool(values & set(provider.admin_groups)),
+        admin_groups=values & frozenset(provider.admin_groups),
     )
 
 

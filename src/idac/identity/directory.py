@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from idac.core.principal import Principal
 from idac.identity.claimed_rights import held_by_claim
 from idac.identity.credentials import Presented, matches, password_credential
 from idac.identity.group_names import NO_NAMES, GroupNames
-from idac.identity.issuers import NO_ISSUERS, Issuers, is_administrator
+from idac.identity.issuers import NO_ISSUERS, Issuers, administrator_until
 from idac.identity.lent_tokens import is_lent, lender, require_lender
 from idac.identity.memberships import counts, places
 from idac.identity.model import Account, Token
@@ -169,16 +170,12 @@ class Directory:
     ) -> Known:
         require_active(account, records.now)
         groups, rights, first = _held(records, account.id, self._names, self._issuers)
-        principal = Principal(
-            account.name,
-            account.kind,
-            groups,
-            (scopes is None or "admin" in scopes) and is_administrator(records, account, self._issuers),
-            rights,
-            scopes,
-            credential,
-        )
+        may_administer = scopes is None or "admin" in scopes
+        admin_until = administrator_until(records, account, self._issuers) if may_administer else None
+        principal = Principal(account.name, account.kind, groups, admin_until is not None, rights, scopes, credential)
         ends = [ms(moment) for moment in (until, account.expires) if moment is not None]
+        if admin_until is not None and math.isfinite(admin_until):
+            ends.append(int(admin_until))
         return Known(principal, _first(first, *ends), token)
 
 
@@ -190,19 +187,6 @@ def require_active(account: Account, now: datetime) -> None:
             "This account is frozen." if state == "frozen" else "This account has expired.",
             value=account.name,
             next_step="Ask the operator of this centre.",
-        )
-        refused.holder = account.name
-        raise refused
-
-
-def require_person(account: Account) -> None:
-    """Raise AccessDenied for a service's account: nobody is it in a browser, or gets a token by one."""
-    if account.kind != "user":
-        refused = AccessDenied(
-            "A service has no log-in.",
-            value=account.name,
-            allowed="accounts of people",
-            next_step="The operator gives it a token: idac token create.",
         )
         refused.holder = account.name
         raise refused

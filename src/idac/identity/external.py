@@ -11,7 +11,6 @@ from idac.core.errors import AccessDenied, Conflict, NotFound
 from idac.identity.administration import is_account_name, require_group_name
 from idac.identity.claimed_rights import remove_claimed_rights, set_claimed_rights
 from idac.identity.directory import require_person
-from idac.identity.directory import require_person
 from idac.identity.group_store import add_member, is_free, remove_claimed_places
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.store import IdentityStore, Records
@@ -49,7 +48,6 @@ class ExternalAccounts:
                 )
             if account is None:
                 account = self._first_time(records, identity, address)
-            require_person(account)
             require_person(account)
             account = self._set_claimed(records, account, identity)
             records.change_account(
@@ -138,7 +136,7 @@ class ExternalAccounts:
         """Make the account an administrator's as the issuer says; what an operator made it, it stays."""
         by_claim = records.claimed_administrator(account.id)
         if identity.is_admin and (not account.is_admin or by_claim):
-            records.put_claimed_administrator(account.id, identity.issuer)
+            records.put_claimed_administrator(account.id, identity.issuer, identity.admin_groups, identity.groups_until)
             now = True
         elif not identity.is_admin and identity.issuer in by_claim:
             records.remove_claimed_administrator(account.id, identity.issuer)

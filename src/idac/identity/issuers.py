@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
 from idac.identity.model import Account
+from idac.identity.schema import CLAIMED_ADMINS
 from idac.identity.settings import AnyProviderSettings, IdentitySettings
 from idac.identity.store import Records
 
@@ -27,9 +34,10 @@ class Issuers:
         prefix = provider.group_prefix
         return group in provider.groups.values() or (prefix is not None and group.startswith(prefix))
 
-    def may_make_administrators(self, issuer: str) -> bool:
+    def may_make_administrators(self, issuer: str, groups: Iterable[str]) -> bool:
+        """Whether one of these groups of the issuer makes administrators."""
         provider = self._providers.get(issuer)
-        return provider is not None and bool(provider.admin_groups)
+        return provider is not None and not set(groups).isdisjoint(provider.admin_groups)
 
 
 NO_ISSUERS = Issuers(IdentitySettings())
@@ -37,7 +45,21 @@ NO_ISSUERS = Issuers(IdentitySettings())
 
 def is_administrator(records: Records, account: Account, issuers: Issuers) -> bool:
     """Whether the account is an administrator's: by an operator's word, or by that of an issuer who may say so now."""
+    return administrator_until(records, account, issuers) is not None
+
+
+def administrator_until(records: Records, account: Account, issuers: Issuers) -> float | None:
+    """When the account is an administrator's no longer even if nobody says so, in milliseconds since 1970.
+
+    Infinity by an operator's word; None where it is not one now. What an issuer said ends, and counts only while
+    dac.yaml has one of the groups that it said it by.
+    """
     if not account.is_admin:
-        return False
-    by_claim = records.claimed_administrator(account.id)
-    return not by_claim or any(issuers.may_make_administrators(issuer) for issuer in by_claim)
+        return None
+    query = sa.select(CLAIMED_ADMINS).where(CLAIMED_ADMINS.c.account == account.id)
+    rows = records.connection.execute(query).all()
+    if not rows:
+        return math.inf
+    held = (row for row in rows if row.expires is not None and row.expires > records.ms)
+    ends = [row.expires for row in held if issuers.may_make_administrators(row.issuer, json.loads(row.groups or "[]"))]
+    return max(ends, default=None)

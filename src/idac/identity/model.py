@@ -59,8 +59,12 @@ class ExternalIdentity:
     groups_until: datetime | None = None
     #: Data rights from claims, which hold as long.
     rights: frozenset[str] = field(default_factory=frozenset)
-    #: Whether the provider makes this person an administrator here.
-    is_admin: bool = False
+    #: The provider's groups by which this person is an administrator here, as long as the groups hold; empty: no more.
+    admin_groups: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def is_admin(self) -> bool:
+        return bool(self.admin_groups)
 
 
 @dataclass(frozen=True, slots=True)

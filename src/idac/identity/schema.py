@@ -210,12 +210,16 @@ CLAIMED_RIGHTS = sa.Table(
     _time("created", optional=False),
 )
 
-#: Administrators by the word of an issuer, who are so until it says otherwise.
+#: Administrators by the word of an issuer, who are so until it says otherwise or a time has passed. *groups*: those of
+#: the issuer that made them so, as a JSON list. Rows without these two are older than they are: they count no more, and
+#: stay so that nobody takes such an administrator for an operator's.
 CLAIMED_ADMINS = sa.Table(
     "identity_claimed_admins",
     metadata,
     sa.Column("account", sa.ForeignKey(ACCOUNTS.c.id), primary_key=True),
     sa.Column("issuer", sa.Text, primary_key=True),
+    sa.Column("groups", sa.Text),
+    _time("expires"),
 )
 
 #: Wrong guesses in one stretch of time, by what was guessed at or who guessed.

@@ -93,11 +93,13 @@ class AnyProviderSettings(Section):
     those that ``identity.rights`` defines. They hold as long as its groups do."""
 
     groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
-    """Seconds for which these groups and rights hold after a log-in: those who left a team, and come no more, keep
-    nothing by their tokens. A month, so that scripts of those who stay seldom need a new log-in."""
+    """Seconds for which these groups and rights, and administration by admin_groups, hold after a log-in: those who left
+    a team, and come no more, keep nothing by their tokens. A month, so that scripts of those who stay seldom need a new
+    log-in."""
 
     admin_groups: list[str] = Field(default_factory=list)
-    """Groups of the provider whose members are administrators here, until a log-in without one."""
+    """Groups of the provider whose members are administrators here, until a log-in without one, or groups_s after the
+    last; and at once no longer where none of theirs is named here any more."""
 
     allow: AllowSettings = AllowSettings()
 

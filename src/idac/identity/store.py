@@ -218,9 +218,14 @@ class Records:
         query = sa.select(CLAIMED_ADMINS.c.issuer).where(CLAIMED_ADMINS.c.account == account_id)
         return set(self.connection.execute(query).scalars())
 
-    def put_claimed_administrator(self, account_id: int, issuer: str) -> None:
-        insert = insert_into(self.connection, CLAIMED_ADMINS).values(account=account_id, issuer=issuer)
-        self.connection.execute(insert.on_conflict_do_nothing())
+    def put_claimed_administrator(
+        self, account_id: int, issuer: str, groups: Collection[str], expires: datetime | None
+    ) -> None:
+        """Let the account be an administrator's by the issuer's word, as it is in these groups of that, until then."""
+        said = {"groups": json.dumps(sorted(groups)), "expires": maybe_ms(expires)}
+        insert = insert_into(self.connection, CLAIMED_ADMINS).values(account=account_id, issuer=issuer, **said)
+        keys = [CLAIMED_ADMINS.c.account, CLAIMED_ADMINS.c.issuer]
+        self.connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=said))
 
     def remove_claimed_administrator(self, account_id: int, issuer: str) -> None:
         gone = sa.delete(CLAIMED_ADMINS).where(CLAIMED_ADMINS.c.account == account_id)
