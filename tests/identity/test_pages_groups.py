@@ -53,7 +53,7 @@ def test_where_people_make_no_groups_nobody_is_offered_to_invite() -> None:
 
 def test_an_invitation_that_lets_nobody_in_is_told_apart() -> None:
     def asked(*, holds: bool) -> Invitation:
-        return Invitation("k", "dp2-team", "", "bob", "cyd", 1, NOW, NOW, None, holds)
+        return Invitation("k", "dp2-team", "", "bob", "cyd", 1, NOW, NOW, None, holds, by_administrator=False)
 
     assert '<td data-title="Ends">2026-11-29</td>' in owners_page(invitations=(asked(holds=True),))
     assert '<td data-title="Ends">lets nobody in now</td>' in owners_page(invitations=(asked(holds=False),))
