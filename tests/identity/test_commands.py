@@ -193,6 +193,78 @@ def test_the_secret_of_a_token_is_printed_once(idac: Run) -> None:
     assert idac("token", "create", "robot", "--name", "harvest", "--json").json["token_type"] == "service"  # noqa: S105
 
 
+def test_an_account_that_is_shut_gets_no_token_and_its_own_are_told_so(idac: Run) -> None:
+    idac("user", "add", "ada")
+    idac("token", "create", "ada", "--name", "laptop")
+    idac("token", "create", "ada", "--name", "old")
+    idac("token", "revoke", idac("token", "list", "--json").json[0]["token"])
+    shut = "Error: Nobody can use a token of this account. Given: ada is {}. First: idac user {}.\n"
+    for act, state, opened in (
+        (("freeze", "ada"), "frozen", "unfreeze ada"),
+        (("expire", "ada"), "expired", "expire ada --never"),
+    ):
+        idac("user", *act)
+        refused = idac("token", "create", "ada", "--name", "x")
+        assert (refused.code, refused.out, refused.err) == (7, "", shut.format(state, opened))
+        states = sorted(token["state"] for token in idac("token", "list", "--json").json)
+        assert states == [f"account {state}", "revoked"]
+        assert f"account {state}" in idac("token", "list").out
+        idac("user", *opened.split())
+    assert sorted(token["state"] for token in idac("token", "list", "--json").json) == ["active", "revoked"]
+
+
+def test_a_token_for_administration_is_made_for_administrators_alone(idac: Run) -> None:
+    idac("user", "add", "ada")
+    idac("user", "add", "robot", "--service")
+    others = "Allowed: read:tap, user:token, user:groups."
+    refused = idac("token", "create", "ada", "--name", "x", "--scope", "admin")
+    assert (refused.code, refused.out, refused.err) == (
+        7,
+        "",
+        f"Error: Only an administrator's token can have the scope admin. Given: ada. {others} "
+        "Leave it out, or first: idac user admin ada.\n",
+    )
+    assert idac("token", "create", "robot", "--name", "x", "--scope", "admin").err == (
+        f"Error: Only an administrator's token can have the scope admin. Given: robot, a service. {others} "
+        "Leave it out.\n"
+    )
+    idac("user", "admin", "ada")
+    assert idac("token", "create", "ada", "--name", "x", "--scope", "admin").code == 0
+
+
+def test_an_account_that_was_unfrozen_after_its_end_is_told_as_ended(idac: Run) -> None:
+    idac("user", "add", "ada")
+    idac("user", "freeze", "ada")
+    ended = idac("user", "expire", "ada", "--json").json["expires"]
+    assert idac("user", "unfreeze", "ada").out == (
+        f"The account ada is frozen no more, but it ended on {ended[:10]} {ended[11:16]} UTC. Let it go on: "
+        "idac user expire ada --never, or --on DATE.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("user", "add", "bob", "--full-name"), "The full name"),
+        (("user", "add", "bob", "--email"), "The e-mail address"),
+        (("user", "freeze", "ada", "--why"), "The reason"),
+    ],
+)
+def test_what_people_write_of_an_account_is_one_line(idac: Run, arguments: tuple[str, ...], what: str) -> None:
+    idac("user", "add", "ada")
+    allowed = "Allowed: 1 to 200 printable characters.\n"
+    for line, told in (
+        ("", f"{what} is empty. {allowed}"),
+        ("x" * 5000, f"{what} is too long. Given: 5000 characters. {allowed}"),
+        ("Ada\nroot", f"{what} can't be printed. Given: 'Ada\\nroot'. {allowed}"),
+        ("Ada\x1b[2J", f"{what} can't be printed. Given: 'Ada\\x1b[2J'. {allowed}"),
+    ):
+        refused = idac(*arguments, line)
+        assert (refused.code, refused.out, refused.err) == (2, "", f"Error: {told}")
+    (ada,) = idac("user", "list", "--json").json
+    assert ada["state"] == "active"
+
+
 def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -> None:
     idac("user", "add", "ada")
     idac("group", "add", "team", "ada")

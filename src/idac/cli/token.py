@@ -9,7 +9,7 @@ import click
 from idac.cli.admin import actor, administration, parse_moment, shown
 from idac.cli.main import Options
 from idac.cli.output import print_json, print_table
-from idac.identity.model import SCOPES, TOKEN_KINDS, TokenKind
+from idac.identity.model import SCOPES, TOKEN_KINDS, Account, Token, TokenKind
 from idac.identity.routes_api import token_json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -40,6 +40,7 @@ def create(
 ) -> None:
     """Make a token for USER. Its secret is kept nowhere, and is shown this once."""
     with administration(options) as identity:
+        identity.require_use_for_token(user, scopes)
         default: TokenKind = "service" if identity.account(user).kind == "service" else "user"
         token, secret = identity.add_token(
             user,
@@ -63,10 +64,11 @@ def create(
 def list_tokens(options: Options, user: str | None, as_json: bool) -> None:
     """List the tokens of USER, or of everyone."""
     with administration(options) as identity:
-        tokens = identity.tokens(user)
+        tokens, owners = identity.tokens(user), {account.name: account for account in identity.accounts()}
     now = datetime.now(UTC)
+    states = {token.key: _state(token, owners[token.account], now) for token in tokens}
     if as_json:
-        print_json([token_json(token) | {"state": token.state(now)} for token in tokens])
+        print_json([token_json(token) | {"state": states[token.key]} for token in tokens])
     elif not tokens:
         click.echo("There are no tokens. Make one with: idac token create USER --name NAME")
     else:
@@ -75,7 +77,7 @@ def list_tokens(options: Options, user: str | None, as_json: bool) -> None:
                 token.key,
                 token.account,
                 token.kind,
-                token.state(now),
+                states[token.key],
                 " ".join(sorted(token.scopes)),
                 shown(token.expires, "never"),
                 shown(token.last_used, "never"),
@@ -84,6 +86,12 @@ def list_tokens(options: Options, user: str | None, as_json: bool) -> None:
             for token in tokens
         ]
         print_table(("key", "user", "kind", "state", "scopes", "ends", "last used", "name"), rows)
+
+
+def _state(token: Token, owner: Account, now: datetime) -> str:
+    """A token's state; where it could be used but for its account, that of the account."""
+    own, of_account = token.state(now), owner.state(now)
+    return f"account {of_account}" if own == "active" and of_account != "active" else own
 
 
 @command.command(short_help="Revoke a token.")

@@ -122,7 +122,13 @@ def unfreeze(options: Options, name: str, as_json: bool) -> None:
     """Let the frozen account NAME in again, with the tokens that it had."""
     with administration(options) as identity:
         account = identity.unfreeze(name, actor=actor())
-    _print_account(account, f"The account {name} may log in again.", as_json)
+    words = f"The account {name} may log in again."
+    if account.state(datetime.now(UTC)) == "expired":
+        words = (
+            f"The account {name} is frozen no more, but it ended on {shown(account.expires)} UTC. Let it go on: "
+            f"idac user expire {name} --never, or --on DATE."
+        )
+    _print_account(account, words, as_json)
 
 
 @command.command(short_help="Say when an account ends.")

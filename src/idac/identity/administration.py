@@ -26,8 +26,9 @@ from idac.identity.validity import require_good
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _GROUP = re.compile(GROUP_NAME, re.ASCII)
 _LONGEST_TOKEN_NAME = 64
-_GIVE_A_TOKEN = "Give it a token: idac token create {} --name NAME."
-_GIVE_A_TOKEN = "Give it a token: idac token create {} --name NAME."
+_LONGEST_LINE = 200
+#: What to do instead of letting a service log in.
+_FOR_SERVICES = "Give it a token: idac token create {} --name NAME."
 #: Seconds for which a one-time log-in link is good.
 LINK_S = 24 * 3600
 #: What a token for a notebook may do at most: it lies in a file that a whole session can read.
@@ -65,6 +66,9 @@ class Administration:
     ) -> Account:
         """A new account under a name that was never used; nothing can log in to it until it has a way to."""
         require_name(name)
+        for what, line in (("The full name", full_name), ("The e-mail address", email)):
+            if line is not None:
+                _require_line(what, line)
         hashed = hash_password(password) if password is not None else None
         with self.store.write() as records:
             require_free(records, name)
@@ -100,6 +104,7 @@ class Administration:
 
     def freeze(self, name: str, why: str, *, actor: str) -> Account:
         """Shut the account out, and end its browser sessions; its tokens are kept for when it is let in again."""
+        _require_line("The reason", why)
         with self.store.write() as records:
             account = _lock_account(records, name)
             records.change_account(account.id, frozen=records.ms, frozen_why=why)
@@ -143,7 +148,7 @@ class Administration:
         with self.store.write() as records:
             account = _lock_account(records, name)
             if account.kind != "user":
-                raise BadParameter("A service has no password.", value=name, next_step=_GIVE_A_TOKEN.format(name))
+                raise BadParameter("A service has no password.", value=name, next_step=_FOR_SERVICES.format(name))
             records.change_account(account.id, password=hashed)
             ended = records.end_sessions(account.id)
             records.note(actor, "user password", name, sessions=ended)
@@ -155,14 +160,8 @@ class Administration:
         with self.store.write() as records:
             account = require_account(records, name)
             if account.kind != "user":
-                raise BadParameter("A service has no log-in.", value=name, next_step=_GIVE_A_TOKEN.format(name))
-            state = account.state(records.now)
-            if state != "active":
-                raise Conflict(
-                    "Nobody can log in to this account.",
-                    value=f"{name} is {state}",
-                    next_step=f"First {'unfreeze it' if state == 'frozen' else 'give it a later end, or none'}.",
-                )
+                raise BadParameter("A service has no log-in.", value=name, next_step=_FOR_SERVICES.format(name))
+            _require_open("Nobody can log in to this account.", account, records.now)
             records.remove_links(account.id)
             records.add_link(secret.key, secret.digest, account.id, records.now + timedelta(seconds=LINK_S))
             records.note(actor, "user link", name)
@@ -308,7 +307,9 @@ class Administration:
         """
         wanted = frozenset(scopes)
         require_scopes(wanted)
-        _require_token_name(name)
+        if not name:
+            raise BadParameter("The token needs a name.", allowed=f"1 to {_LONGEST_TOKEN_NAME} printable characters")
+        _require_line("The token's name", name, _LONGEST_TOKEN_NAME)
         secret = new_secret()
         with self.store.write() as records:
             owner = _lock_account(records, account)
@@ -344,6 +345,20 @@ class Administration:
             )
         latest = now + timedelta(seconds=self.settings.notebook_token_s)
         return min(expires, latest) if expires is not None else latest
+
+    def require_use_for_token(self, account: str, scopes: Collection[str]) -> None:
+        """Raise Conflict where the account could not use a token of these scopes as it is now."""
+        with self.store.read() as records:
+            owner = require_account(records, account)
+            _require_open("Nobody can use a token of this account.", owner, records.now)
+            if "admin" in scopes and not is_administrator(records, owner, self.issuers):
+                person = owner.kind == "user"
+                raise Conflict(
+                    "Only an administrator's token can have the scope admin.",
+                    value=account if person else f"{account}, a service",
+                    allowed=", ".join(scope for scope in SCOPES if scope != "admin"),
+                    next_step=f"Leave it out, or first: idac user admin {account}." if person else "Leave it out.",
+                )
 
     def tokens(self, account: str | None = None) -> list[Token]:
         with self.store.read() as records:
@@ -409,14 +424,23 @@ def require_free(records: Records, name: str) -> None:
         )
 
 
-def _require_token_name(name: str) -> None:
-    allowed = f"1 to {_LONGEST_TOKEN_NAME} printable characters"
-    if not name:
-        raise BadParameter("The token needs a name.", allowed=allowed)
-    if len(name) > _LONGEST_TOKEN_NAME:
-        raise BadParameter("The token's name is too long.", value=f"{len(name)} characters", allowed=allowed)
-    if not name.isprintable():
-        raise BadParameter("The token's name can't be printed.", value=repr(name), allowed=allowed)
+def _require_line(what: str, text: str, longest: int = _LONGEST_LINE) -> None:
+    """Raise BadParameter for what would not be one line in a list, or would write over others in a terminal."""
+    allowed = f"1 to {longest} printable characters"
+    if not text.strip():
+        raise BadParameter(f"{what} is empty.", allowed=allowed)
+    if len(text) > longest:
+        raise BadParameter(f"{what} is too long.", value=f"{len(text)} characters", allowed=allowed)
+    if not text.isprintable():
+        raise BadParameter(f"{what} can't be printed.", value=repr(text), allowed=allowed)
+
+
+def _require_open(what: str, account: Account, now: datetime) -> None:
+    """Raise Conflict with *what* where the account is shut, and say how it is opened."""
+    state = account.state(now)
+    if state != "active":
+        first = f"unfreeze {account.name}" if state == "frozen" else f"expire {account.name} --never"
+        raise Conflict(what, value=f"{account.name} is {state}", next_step=f"First: idac user {first}.")
 
 
 def require_scopes(scopes: Collection[str]) -> None:
