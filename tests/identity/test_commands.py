@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pwd
 import re
 from pathlib import Path
 
@@ -286,14 +288,26 @@ def test_the_log_is_exported_as_lines_array_and_csv(idac: Run, tmp_path: Path) -
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_spreadsheet_computes_nothing_that_somebody_tried_as_a_name(idac: Run, tmp_path: Path) -> None:
+def test_who_ran_a_command_is_whom_the_system_knows(idac: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "ada")
+    idac("user", "add", "bob")
+    (entry,) = map(json.loads, idac("audit", "export").out.splitlines())
+    assert entry["actor"] == f"local:{pwd.getpwuid(os.getuid()).pw_name}" != "local:ada"
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # which no system has a name for
+    idac("user", "add", "cyd")
+    assert json.loads(idac("audit", "export").out.splitlines()[1])["actor"] == "local:2147483641"
+
+
+@pytest.mark.parametrize("before", ["", "\t", "\r", " \n"])
+def test_a_spreadsheet_computes_nothing_that_somebody_tried_as_a_name(idac: Run, tmp_path: Path, before: str) -> None:
     idac("user", "list")
     database = open_database(f"sqlite:///{tmp_path / 'state.db'}")
-    tried = '=HYPERLINK("http://x")'
+    tried = f'{before}=HYPERLINK("http://x")'
     with IdentityStore(database).write() as records:
         records.note(tried, "login refused", tried, how="password")
     database.close()
-    (row,) = csv.DictReader(io.StringIO(idac("audit", "export", "--format", "csv").out))
+    (row,) = csv.DictReader(io.StringIO(idac("audit", "export", "--format", "csv").out, newline=""))
     assert (row["actor"], row["subject"], row["action"]) == (f"'{tried}", f"'{tried}", "login refused")
     assert json.loads(idac("audit", "export").out)["actor"] == tried
 

@@ -9,7 +9,7 @@ import pytest
 from idac.core.errors import AccessDenied, Conflict, NotAuthenticated, TooOften
 from idac.core.principal import ANONYMOUS, Principal
 from idac.identity.administration import Administration
-from idac.identity.credentials import Presented, Secret, parse_plain, parse_token
+from idac.identity.credentials import Presented, Secret, new_secret, parse_plain, parse_token
 from idac.identity.directory import Directory, UnknownCredential
 from idac.identity.ledger import Ledger
 from idac.identity.settings import IdentitySettings
@@ -31,8 +31,13 @@ def directory(store: IdentityStore) -> Directory:
 
 
 @pytest.fixture
-def sign_in(store: IdentityStore) -> SignIn:
-    return SignIn(store, SETTINGS, Throttle(store, SETTINGS))
+def ledger(store: IdentityStore) -> Ledger:
+    return Ledger(store)
+
+
+@pytest.fixture
+def sign_in(store: IdentityStore, ledger: Ledger) -> SignIn:
+    return SignIn(store, SETTINGS, Throttle(store, SETTINGS), ledger)
 
 
 @pytest.fixture
@@ -202,7 +207,7 @@ def test_guesses_at_an_account_make_everyone_wait_and_its_tokens_go_on(
     for number in range(3):
         with pytest.raises(UnknownCredential):
             sign_in.by_password("ada", "wrong horse battery", f"192.0.2.{number}")
-    elsewhere = SignIn(store, SETTINGS, Throttle(store, SETTINGS))  # another process
+    elsewhere = SignIn(store, SETTINGS, Throttle(store, SETTINGS), Ledger(store))  # another process
     clock.advance(seconds=20)
     for process in (sign_in, elsewhere):
         with pytest.raises(TooOften) as caught:
@@ -242,19 +247,43 @@ def test_what_is_counted_as_one_address(address: str, network: str) -> None:
 
 
 def test_log_ins_and_their_refusals_are_in_the_log(
-    store: IdentityStore, administration: Administration, sign_in: SignIn, ada: Secret
+    store: IdentityStore, administration: Administration, sign_in: SignIn, ledger: Ledger, ada: Secret
 ) -> None:
     sign_in.open_session(administration.account("ada"), address="192.0.2.1", how="password")
     with pytest.raises(UnknownCredential):
         sign_in.by_password("ada", "wrong horse battery", "192.0.2.2")
+    ledger.flush()
     history = list(store.iter_audit(actions=["login", "login refused"]))
-    assert [(e.action, e.actor, e.address, e.detail) for e in history] == [
-        ("login", "ada", "192.0.2.1", {"how": "password"}),
-        ("login refused", "ada", "192.0.2.2", {"how": "password"}),
+    why = "The name or the password is not right."
+    assert [(e.action, e.actor, e.subject, e.address, e.detail) for e in history] == [
+        ("login", "ada", "ada", "192.0.2.1", {"how": "password"}),
+        ("login refused", "anonymous", "ada", "192.0.2.2", {"why": why, "how": "password", "times": 1}),
     ]
     assert "wrong horse" not in str(history)
     last = administration.account("ada").last_login
     assert last == store.now()
+
+
+def test_who_is_refused_by_a_link_or_by_a_frozen_account_is_written_down_as_nobody(
+    store: IdentityStore, administration: Administration, sign_in: SignIn, ledger: Ledger, ada: Secret
+) -> None:
+    for text in ("no link", new_secret(prefix="").text):
+        with pytest.raises(UnknownCredential):
+            sign_in.by_link(text, "192.0.2.1")
+    with pytest.raises(UnknownCredential):
+        sign_in.by_password("local:root", WORDS, "192.0.2.2")  # as the command line calls who uses it
+    administration.freeze("ada", "x", actor=ME)
+    with pytest.raises(AccessDenied, match=r"This account is frozen\."):
+        sign_in.by_password("ada", WORDS, "192.0.2.3")
+    ledger.flush()
+    found = [(e.actor, e.subject, e.address, e.detail) for e in store.iter_audit(actions=["login refused"])]
+    void = "This link is not good any more: it works once, and for a day."
+    wrong = "The name or the password is not right."
+    assert found == [
+        ("anonymous", None, "192.0.2.1", {"why": void, "how": "link", "times": 2}),
+        ("anonymous", "local:root", "192.0.2.2", {"why": wrong, "how": "password", "times": 1}),
+        ("anonymous", "ada", "192.0.2.3", {"why": "This account is frozen.", "how": "password", "times": 1}),
+    ]
 
 
 def test_the_owner_of_a_job_keeps_it_until_the_token_is_revoked(
@@ -307,12 +336,13 @@ def test_work_is_stopped_when_its_caller_may_have_it_no_longer(
 
 @pytest.mark.parametrize(("name", "written"), [("a\0da", "a\\0da"), ("ad\u00e4", "ad\\xe4"), ("\ud83d", "\\ud83d")])
 def test_a_name_that_no_account_can_have_is_a_wrong_guess_like_any_other(
-    store: IdentityStore, sign_in: SignIn, name: str, written: str
+    store: IdentityStore, sign_in: SignIn, ledger: Ledger, name: str, written: str
 ) -> None:
     with pytest.raises(UnknownCredential, match=r"The name or the password is not right\."):
         sign_in.by_password(name, WORDS, "192.0.2.1")
+    ledger.flush()
     (entry,) = store.iter_audit(actions=["login refused"])
-    assert entry.subject == entry.actor == written
+    assert (entry.subject, entry.actor) == (written, "anonymous")
 
 
 def test_refusals_and_uses_are_written_down_in_passing(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from idac.core.errors import AccessDenied, BadParameter, Conflict, NotFound
 from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
+from idac.identity.ledger import Ledger
 from idac.identity.model import ExternalIdentity, Member
 from idac.identity.schema import SESSIONS
 from idac.identity.settings import IdentitySettings
@@ -208,7 +209,7 @@ def test_who_was_logged_in_by_an_unlinked_identity_is_logged_out(
     account = external.account_for(ADA)
     external.link("ada", replace(ADA, issuer="https://github.com"), actor="ada")
     settings = IdentitySettings()
-    sign_in = SignIn(store, settings, Throttle(store, settings))
+    sign_in = SignIn(store, settings, Throttle(store, settings), Ledger(store))
     here, _elsewhere = (sign_in.open_session(account, address="::1", how="test") for _ in range(2))
     external.unlink("ada", ADA.issuer, ADA.subject, passwords=True, actor="ada", session=here.key)
     with store.read() as records:

@@ -14,6 +14,7 @@ from idac.identity.administration import Administration
 from idac.identity.external import ExternalAccounts
 from idac.identity.groups import UserGroups
 from idac.identity.invitations import Invitations
+from idac.identity.ledger import Ledger
 from idac.identity.model import ExternalIdentity
 from idac.identity.settings import IdentitySettings, ProviderSettings, UserGroupSettings
 from idac.identity.sign_in import SignIn
@@ -94,7 +95,7 @@ def test_who_names_many_accounts_that_are_not_there_must_wait(
     assert noted == [("ada", "shear", {"account": name}) for name in ("eve", "finn", "gus")]
     # Nobody else waits, and neither do ada's password and links.
     assert invitations.invite(BOB, "lenses", "cyd").account == "cyd"
-    assert SignIn(store, SETTINGS, Throttle(store, SETTINGS)).by_password("ada", WORDS, HOME)
+    assert SignIn(store, SETTINGS, Throttle(store, SETTINGS), Ledger(store)).by_password("ada", WORDS, HOME)
     assert invitations.make_link(ADA, "shear")[0].account is None
     clock.advance(seconds=300)
     assert invitations.invite(ADA, "shear", "bob").account == "bob"

@@ -13,6 +13,7 @@ from idac.identity.credentials import Secret, new_secret, parse_plain
 from idac.identity.device import DeviceGrants, OAuthRefusal
 from idac.identity.directory import Directory
 from idac.identity.external import ExternalAccounts
+from idac.identity.ledger import Ledger
 from idac.identity.model import Account, ExternalIdentity
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
@@ -41,7 +42,7 @@ def session_of(store: IdentityStore, account: Account) -> Secret:
 
 
 def test_a_link_that_was_kept_opens_no_session(store: IdentityStore, robot: Account) -> None:
-    ways = SignIn(store, SETTINGS, Throttle(store, SETTINGS))
+    ways = SignIn(store, SETTINGS, Throttle(store, SETTINGS), Ledger(store))
     secret = new_secret(prefix="")
     with store.write() as records:
         records.add_link(secret.key, secret.digest, robot.id, records.now + timedelta(hours=1))

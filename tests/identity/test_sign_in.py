@@ -13,6 +13,7 @@ from idac.identity import passwords, sign_in
 from idac.identity.administration import Administration
 from idac.identity.credentials import new_secret, parse_plain
 from idac.identity.directory import Directory
+from idac.identity.ledger import Ledger
 from idac.identity.model import Account
 from idac.identity.schema import SESSIONS
 from idac.identity.settings import IdentitySettings
@@ -27,7 +28,7 @@ CHANGED = "This password is not the account's any more. Log in again."
 
 @pytest.fixture
 def ways(store: IdentityStore) -> SignIn:
-    return SignIn(store, IdentitySettings(), Throttle(store, IdentitySettings()))
+    return SignIn(store, IdentitySettings(), Throttle(store, IdentitySettings()), Ledger(store))
 
 
 @pytest.fixture

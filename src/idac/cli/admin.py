@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,11 @@ _HOURS = {"h": 1, "d": 24, "w": 168, "y": 8766}
 
 
 def actor() -> str:
-    """Who runs the command, for the audit log."""
+    """Who runs the command, for the audit log: as the system knows them, whatever their environment says."""
     try:
-        return f"local:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "local:unknown"
+        return f"local:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # as in containers, which run under any number
+        return f"local:{os.getuid()}"
 
 
 @contextmanager

@@ -116,7 +116,8 @@ def _csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
 
 def _no_formula(cell: object) -> object:
     """The cell as text for a spreadsheet too: whoever was refused chose the name that they tried."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
+    # Spreadsheets pass over the white space before a formula.
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip().startswith(("=", "+", "-", "@")) else cell
 
 
 def _write(path: Path, lines: Iterator[str]) -> int:

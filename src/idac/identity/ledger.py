@@ -34,7 +34,7 @@ _TOO_MANY = "too many refusals to tell apart"
 
 
 class Refusal(NamedTuple):
-    """What was refused to whom, and why. *how*: the provider by which somebody wanted to log in."""
+    """What was refused to whom, and why. *how*: the provider, or other way, by which somebody wanted to log in."""
 
     actor: str
     subject: str | None
@@ -132,8 +132,11 @@ class Ledger:
         self._note(Refusal(actor, subject[:200], address, why))
 
     def note_log_in_refused(self, account: str | None, how: str, address: str | None, why: str) -> None:
-        """Somebody, of *account* where that is known, did not get in by the provider *how*."""
-        self._note(Refusal(account or ANONYMOUS.name, account, address, why, how))
+        """Somebody did not get in by *how*, a provider or another way; as *account*, where they named one or have it.
+
+        They are nobody yet: what they typed is no more than what they asked for.
+        """
+        self._note(Refusal(ANONYMOUS.name, account, address, why, how))
 
     def _note(self, refusal: Refusal) -> None:
         caller = (refusal.actor, network_of(refusal.address or ""))

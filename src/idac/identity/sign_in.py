@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from idac.core.errors import NotAuthenticated
+from idac.core.errors import NotAuthenticated, UserError
 from idac.identity.credentials import Presented, Secret, matches, new_secret, parse_plain, password_credential
 from idac.identity.directory import UnknownCredential, require_active, require_person
+from idac.identity.ledger import Ledger
 from idac.identity.model import Account
 from idac.identity.passwords import hash_password, is_outdated, is_password
 from idac.identity.settings import IdentitySettings
@@ -31,10 +32,11 @@ class Proven:
 class SignIn:
     """Thread-safe; every method may wait for the state database."""
 
-    def __init__(self, store: IdentityStore, settings: IdentitySettings, throttle: Throttle) -> None:
+    def __init__(self, store: IdentityStore, settings: IdentitySettings, throttle: Throttle, ledger: Ledger) -> None:
         self._store = store
         self._settings = settings
         self._throttle = throttle
+        self._ledger = ledger
 
     def by_password(self, name: str, password: str, address: str) -> Proven:
         """The account of that name, where the password is its own.
@@ -48,12 +50,12 @@ class SignIn:
             kept = records.password_hash(account.id) if account is not None else None
         if not is_password(kept, password) or account is None or kept is None:
             self._throttle.wrong(address, name)
-            with self._store.write() as records:
-                records.note(name[:64], "login refused", name[:64], address=address, how="password")
-            raise UnknownCredential(
+            wrong = UnknownCredential(
                 "The name or the password is not right.", next_step="Try again, or ask the operator for a new one."
             )
-        require_active(account, self._store.now())
+            self._ledger.note_log_in_refused(name[:64], "password", address, wrong.what)
+            raise wrong
+        self._require_active(account, "password", address)
         if is_outdated(kept):
             kept = self._hashed_anew(account, kept, password)
         return Proven(account, password_credential(kept))
@@ -77,12 +79,22 @@ class SignIn:
             account = records.account_by_id(kept[1]) if kept is not None else None
         if presented is None or kept is None or account is None or not matches(presented, kept[0]):
             self._throttle.wrong(address)
-            raise UnknownCredential(
+            void = UnknownCredential(
                 "This link is not good any more: it works once, and for a day.",
                 next_step="Ask for a new one; the operator makes it with idac user link NAME.",
             )
-        require_active(account, self._store.now())
+            self._ledger.note_log_in_refused(None, "link", address, void.what)
+            raise void
+        self._require_active(account, "link", address)
         return Proven(account)
+
+    def _require_active(self, account: Account, how: str, address: str) -> None:
+        """Refuse whoever proved to be an account's holder while it is shut, and write it down: they may be a thief."""
+        try:
+            require_active(account, self._store.now())
+        except UserError as error:
+            self._ledger.note_log_in_refused(account.name, how, address, error.what)
+            raise
 
     def open_session(self, account: Account, *, address: str, how: str, credential: str | None = None) -> Secret:
         """A new browser session; always a new one, so that nobody can have prepared it.

@@ -95,7 +95,7 @@ def open_identity(
     administration = Administration(store, chosen, group_names(settings, published.lately))
     directory = Directory(store, administration.names, administration.issuers)
     ledger, throttle = Ledger(store), Throttle(store, chosen)
-    sign_in = SignIn(store, chosen, throttle)
+    sign_in = SignIn(store, chosen, throttle, ledger)
     cookies = Cookies(web.urls, settings.centre.name, chosen.session_s)
     hashing = anyio.CapacityLimiter(_HASHES)
     identifier = Identifier(store, directory, sign_in, throttle, ledger, chosen, cookies, hashing)
