@@ -100,14 +100,14 @@ class _Tables:
     def _row(self, table: Table, rows: int) -> str:
         name = adql_table_name(table.schema, table.name)
         page = f"{routes_tap.PATH}/tables/{html.escape(quote(name))}"
-        more = self._for_whom(table)
+        lines = [html.escape(table.description or ""), self._for_whom(table)]
         readable = self._rights.may_read(self._principal, table.schema, table.name)
         if readable and table.ra_column and table.dec_column:
             address = f"{self._cones}/{quote(table.qualified_name)}"
-            more += f"<br/>Cone search: <code>{html.escape(address)}</code>"
+            lines.append(f"Cone search: <code>{html.escape(address)}</code>")
         return (
             f'<tr><td><a href="{page}"><code>{html.escape(name)}</code></a>'
-            f"</td><td>{html.escape(table.description or '')}{more}</td>"
+            f"</td><td>{'<br/>'.join(line for line in lines if line)}</td>"
             f'<td class="number">{f"{rows:,}" if readable else "–"}</td>'
             f'<td class="number">{len(table.columns):,}</td></tr>\n'
         )
@@ -115,7 +115,7 @@ class _Tables:
     def _for_whom(self, table: Table) -> str:
         if self._rights.may_read(ANONYMOUS, table.schema, table.name):
             return ""
-        return f"<br/>For {html.escape(self._rights.shown(table.schema, table.name))}."
+        return f"For {html.escape(self._rights.shown(table.schema, table.name))}."
 
 
 def _people(publisher: str, contact: str) -> str:
