@@ -187,7 +187,9 @@ def test_a_frozen_account_gets_no_link(administration: Administration, ada: Secr
     administration.freeze("ada", why="left", actor=ME)
     with pytest.raises(Conflict) as refused:
         administration.log_in_link("ada", actor=ME)
-    assert str(refused.value) == "Nobody can log in to this account. Given: ada is frozen. First: idac user unfreeze ada."
+    assert str(refused.value) == (
+        "Nobody can log in to this account. Given: ada is frozen. First: idac user unfreeze ada."
+    )
 
 
 def test_wrong_names_and_wrong_passwords_are_told_alike(sign_in: SignIn, ada: Secret) -> None:

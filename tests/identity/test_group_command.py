@@ -61,7 +61,7 @@ def test_a_group_that_nobody_owns_is_deleted_with_its_places_and_rights(idac: Ru
     idac("group", "grant", "team", "dp1")
     idac("group", "owner", "team", "ada")
     idac("group", "owner", "team", "--none")
-    assert idac("group", "delete", "team", "--json").json == {"group": "team", "deleted": True}
+    assert idac("group", "delete", "team", "--json").json == {"group": "team", "deleted": True, "limits": []}
     assert idac("group", "list", "--json").json == []
     refused = idac("group", "delete", "team")
     assert (refused.code, refused.err) == (
@@ -69,7 +69,7 @@ def test_a_group_that_nobody_owns_is_deleted_with_its_places_and_rights(idac: Ru
         "Error: There is no group of this name. Given: team. idac group list shows those there are.\n",
     )
     (line,) = idac("audit", "export", "--action", "group delete").out.splitlines()
-    assert json.loads(line)["detail"] == {"members": 2}
+    assert json.loads(line)["detail"] == {"gid": 100_002, "members": 2, "left": ["ada", "bob"]}
 
 
 def test_who_adds_to_somebodys_group_is_told_whose_it_is(idac: Run) -> None:

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from idac.core.errors import BadParameter
-from idac.identity.json_requests import text_of
+from idac.identity.json_requests import json_object, text_of
+
+
+def test_a_key_that_nobody_knows_is_refused_with_the_nearest() -> None:
+    for body, words in (
+        (b'{"token_name": "x", "expire": 1}', "Given: expire. Allowed: token_name, expires. Did you mean expires?"),
+        (b'{"zzz": 1}', "Given: zzz. Allowed: token_name, expires. Leave it out."),
+    ):
+        with pytest.raises(BadParameter) as refused:
+            json_object(body, "token_name", "expires")
+        assert str(refused.value) == f"There is no such key. {words}"
+    assert json_object(b'{"expires": null}', "token_name", "expires") == {"expires": None}
 
 
 @pytest.mark.parametrize(

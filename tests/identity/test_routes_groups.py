@@ -58,7 +58,9 @@ def test_a_group_by_the_api_from_its_beginning_to_its_end(centre: IdentityCentre
         until = int(time.time()) + 86400
         for wrong, said in (
             ({"username": None}, "username is missing."),
-            ({"uses": 1, "member_expire": until}, "There is no such key. Given: member_expire."),
+            ({"uses": 1, "member_expire": until}, "Did you mean member_expires?"),
+            ({"user": "bob"}, "There is no such key. Given: user."),
+            ({}, "Whom is the invitation for? Allowed: username for an account, or uses for a link,"),
             ({"username": "bob", "uses": 3}, "An invitation of an account is used once. Given: uses."),
         ):
             refused = ada.post(f"{API}/groups/shear/invitations", json=wrong)
@@ -94,7 +96,7 @@ def test_a_group_by_the_api_from_its_beginning_to_its_end(centre: IdentityCentre
 def test_whoever_is_taken_out_reads_no_more_what_the_group_may(centre: IdentityCentre) -> None:
     with client_of(centre, "ada") as ada, client_of(centre, "bob") as bob:
         ada.post(f"{API}/groups", json={"name": "readers"})
-        link = ada.post(f"{API}/groups/readers/invitations", json={}).json()
+        link = ada.post(f"{API}/groups/readers/invitations", json={"uses": 1}).json()
         bob.post(f"{API}/invitations", json={"secret": link["secret"]})
         token = centre.token("bob")
         assert centre.query(RESTRICTED, token).status_code == 403

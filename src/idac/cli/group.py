@@ -147,7 +147,7 @@ def delete(options: Options, group: str, as_json: bool) -> None:
     with administration(options) as identity:
         quotas = identity.delete_group(group, actor=actor())
     if as_json:
-        print_json({"group": group, "deleted": True, "quotas_removed": quotas})
+        print_json({"group": group, "deleted": True, "limits": quotas})
     else:
         gone = f" Limits that were set for it are gone: {', '.join(quotas)}." if quotas else ""
         click.echo(f"Deleted the group {group}. What its members read by it ends within 5 seconds.{gone}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from idac.core.errors import BadParameter
+from idac.core.nearest import nearest
 from idac.core.principal import Principal
 from idac.identity.store import is_storable
 
@@ -17,14 +18,25 @@ def by_session(principal: Principal) -> bool:
     return (principal.credential or "").startswith("session:")
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """The object that a body is; BadParameter for anything else."""
+def json_object(body: bytes, *known: str) -> dict[str, Any]:
+    """The object that a body is; BadParameter for anything else, and for keys that are not *known*.
+
+    What would be passed over is refused: a key that is written wrongly could give more than was meant.
+    """
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise BadParameter("The body is no JSON object.", allowed="application/json, in UTF-8")
+    if unknown := sorted(value.keys() - set(known)):
+        near = nearest(unknown[0], known)
+        raise BadParameter(
+            "There is no such key.",
+            value=unknown[0][:100],
+            allowed=", ".join(known) or "an empty body",
+            next_step=f"Did you mean {near}?" if near else "Leave it out.",
+        )
     return value
 
 

@@ -118,7 +118,7 @@ class ApiRoutes:
         """POST token_name, scopes, expires (seconds since 1970) and token_type; the answer has the secret."""
         principal = principal_of(request)
         self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
-        asked = json_object(await request.body())
+        asked = json_object(await request.body(), "token_name", "scopes", "expires", "token_type")
         name = text_of(asked, "token_name")
         kind = _kind(asked.get("token_type", "user"))
         scopes = asked.get("scopes", ["read:tap"])
@@ -185,7 +185,7 @@ class ApiRoutes:
         """POST why; the account is shut out everywhere within seconds."""
         principal, name = principal_of(request), request.path_params["name"]
         self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
-        why = text_of(json_object(await request.body()), "why")
+        why = text_of(json_object(await request.body(), "why"), "why")
         account = await self._web.in_state_thread(lambda: self._administration.freeze(name, why, actor=principal.name))
         return JSONResponse(account_json(account, self._administration.store.now()), headers=_PRIVATE)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -69,7 +68,7 @@ class GroupRoutes:
 
     async def make(self, request: Request) -> Response:
         """POST name and description; the caller is the owner."""
-        principal, asked = self._sender(request), json_object(await request.body())
+        principal, asked = self._sender(request), json_object(await request.body(), "name", "description")
         name, description = text_of(asked, "name"), asked.get("description", "")
         if not isinstance(description, str):
             raise BadParameter("The description can't be used.", allowed="text")
@@ -90,14 +89,14 @@ class GroupRoutes:
     async def hand_over(self, request: Request) -> Response:
         """POST username, a member who is the owner from now on."""
         self._sender(request)
-        name, to = request.path_params["name"], text_of(json_object(await request.body()), "username")
+        name, to = request.path_params["name"], await self._one(request, "username")
         return await self._done(request, lambda me: self._groups.hand_over(me, name, to))
 
     async def set_end(self, request: Request) -> Response:
         """PUT expires, in seconds since 1970, or null for a place without an end."""
         self._sender(request)
         name, who = request.path_params["name"], request.path_params["username"]
-        asked = json_object(await request.body())
+        asked = json_object(await request.body(), "expires")
         if "expires" not in asked:
             raise BadParameter("expires is missing.", allowed="seconds since 1970, or null for no end")
         expires = moment_of(asked["expires"])
@@ -121,15 +120,20 @@ class GroupRoutes:
     # -- invitations -------------------------------------------------------------------------------------------------
 
     async def invite(self, request: Request) -> Response:
-        """POST username to invite an account; without it a link is made, good ``uses`` times, and told this once.
+        """POST username to invite an account, or uses to make a link that is good so often, and is told this once.
 
         ``expires`` ends the invitation and ``member_expires`` the places that it gives, in seconds since 1970.
         """
         principal, name = self._sender(request), request.path_params["name"]
-        asked = json_object(await request.body())
-        _require_known(asked, "username", "uses", "expires", "member_expires")
+        asked = json_object(await request.body(), "username", "uses", "expires", "member_expires")
         if "username" in asked and "uses" in asked:
             raise BadParameter("An invitation of an account is used once.", value="uses", next_step="Leave uses out.")
+        if "username" not in asked and "uses" not in asked:
+            raise BadParameter(
+                "Whom is the invitation for?",
+                allowed="username for an account, or uses for a link, which lets in whoever has it",
+                next_step="Send one of them.",
+            )
         expires = moment_of(asked.get("expires"))
         member_expires = moment_of(asked.get("member_expires"), "member_expires")
         if "username" in asked:
@@ -138,7 +142,7 @@ class GroupRoutes:
                 lambda: self._invitations.invite(principal, name, who, expires=expires, member_expires=member_expires)
             )
             return JSONResponse(invitation_json(made), 201, _PRIVATE)
-        uses = asked.get("uses", 1)
+        uses = asked["uses"]
         if isinstance(uses, bool) or not isinstance(uses, int):
             raise BadParameter("uses is no whole number.", value=uses)
         made, secret = await self._web.in_state_thread(
@@ -162,7 +166,7 @@ class GroupRoutes:
     async def join(self, request: Request) -> Response:
         """POST secret, that of a link."""
         self._sender(request)
-        secret, address = text_of(json_object(await request.body()), "secret"), address_of(request)
+        secret, address = await self._one(request, "secret"), address_of(request)
         return await self._done(request, lambda me: self._invitations.join(me, secret, address=address))
 
     async def accept(self, request: Request) -> Response:
@@ -183,6 +187,10 @@ class GroupRoutes:
         if by_session(principal):
             self._cookies.require_form_token(request, request.headers.get("x-csrf-token"))
         return principal
+
+    async def _one(self, request: Request, name: str) -> str:
+        """The text that is all that a body says."""
+        return text_of(json_object(await request.body(), name), name)
 
     async def _done(self, request: Request, act: Callable[[Principal], object]) -> Response:
         principal = self._sender(request)
@@ -231,10 +239,3 @@ def invitation_json(invitation: Invitation) -> dict[str, object]:
 
 def _seconds(moment: datetime | None) -> int | None:
     return int(moment.timestamp()) if moment is not None else None
-
-
-def _require_known(asked: Mapping[str, Any], *known: str) -> None:
-    """Refuse what would be passed over: a key that is written wrongly could give more than was meant."""
-    unknown = sorted(asked.keys() - set(known))
-    if unknown:
-        raise BadParameter("There is no such key.", value=unknown[0][:100], allowed=", ".join(known))

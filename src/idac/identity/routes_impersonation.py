@@ -45,7 +45,7 @@ class ImpersonationRoutes:
         """POST why, and minutes where it is not the default; the answer has the secret."""
         principal, name = principal_of(request), request.path_params["name"]
         self._require_own_form(request, principal)
-        asked = json_object(await request.body())
+        asked = json_object(await request.body(), "why", "minutes")
         why, minutes = asked.get("why", ""), asked.get("minutes", DEFAULT_MINUTES)
         if not isinstance(why, str):
             raise BadParameter("why is no text.", allowed="the reason, in words")
