@@ -215,6 +215,17 @@ def test_an_account_that_is_shut_gets_no_token_and_its_own_are_told_so(idac: Run
     assert sorted(token["state"] for token in idac("token", "list", "--json").json) == ["active", "revoked"]
 
 
+def test_whoever_runs_the_centre_is_told_how_to_see_as_an_account_that_is_shut(idac: Run) -> None:
+    idac("user", "add", "bob")
+    idac("user", "freeze", "bob")
+    refused = idac("user", "impersonate", "bob", "--reason", "sees no rows")
+    assert (refused.code, refused.out, refused.err) == (
+        7,
+        "",
+        "Error: Nobody sees anything as this account. Given: bob is frozen. First: idac user unfreeze bob.\n",
+    )
+
+
 def test_a_token_for_administration_is_made_for_administrators_alone(idac: Run) -> None:
     idac("user", "add", "ada")
     idac("user", "add", "robot", "--service")

@@ -161,7 +161,7 @@ class Administration:
             account = require_account(records, name)
             if account.kind != "user":
                 raise BadParameter("A service has no log-in.", value=name, next_step=_FOR_SERVICES.format(name))
-            _require_open("Nobody can log in to this account.", account, records.now)
+            require_open("Nobody can log in to this account.", account, records.now)
             records.remove_links(account.id)
             records.add_link(secret.key, secret.digest, account.id, records.now + timedelta(seconds=LINK_S))
             records.note(actor, "user link", name)
@@ -350,7 +350,7 @@ class Administration:
         """Raise Conflict where the account could not use a token of these scopes as it is now."""
         with self.store.read() as records:
             owner = require_account(records, account)
-            _require_open("Nobody can use a token of this account.", owner, records.now)
+            require_open("Nobody can use a token of this account.", owner, records.now)
             if "admin" in scopes and not is_administrator(records, owner, self.issuers):
                 person = owner.kind == "user"
                 raise Conflict(
@@ -435,7 +435,7 @@ def _require_line(what: str, text: str, longest: int = _LONGEST_LINE) -> None:
         raise BadParameter(f"{what} can't be printed.", value=repr(text), allowed=allowed)
 
 
-def _require_open(what: str, account: Account, now: datetime) -> None:
+def require_open(what: str, account: Account, now: datetime) -> None:
     """Raise Conflict with *what* where the account is shut, and say how it is opened."""
     state = account.state(now)
     if state != "active":

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import cast
 
 from idac.core.errors import AccessDenied, BadParameter
-from idac.identity.administration import Administration, require_account
+from idac.identity.administration import Administration, require_account, require_open
 from idac.identity.credentials import Secret, new_secret
 from idac.identity.directory import require_active
 from idac.identity.issuers import is_administrator
@@ -62,6 +62,8 @@ class Impersonation:
                 require_good(records, credential, lender)
                 if not is_administrator(records, lender, self._issuers):
                     raise AccessDenied("Only administrators may act for others.", value=lender.name)
+            else:
+                require_open("Nobody sees anything as this account.", account, records.now)
             require_active(account, records.now)
             if account.is_admin:
                 raise AccessDenied("Nobody acts for an administrator.", value=name)
