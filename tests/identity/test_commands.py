@@ -8,12 +8,14 @@ import json
 import os
 import pwd
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from archive_fixture import build_archive, star_table
 from command_fixture import Run, command_runner
+from idac.cli.admin import parse_moment
 from idac.client.kept import LogIn, LogIns
 from idac.core.database import open_database
 from idac.core.errors import BadParameter
@@ -70,6 +72,11 @@ def test_an_account_from_its_beginning_to_its_end(idac: Run, monkeypatch: pytest
         (["user", "add", "A"], 2, "bad-parameter", "The account can't have this name. Given: A."),
         (["user", "add", "x", "--expires", "99999y"], 2, "bad-parameter", "--expires is no date. Given: 99999y."),
         (["user", "add", "x", "--expires", "soon"], 2, "bad-parameter", "--expires is no date. Given: soon."),
+        (["user", "add", "x", "--expires", "20990131"], 2, "bad-parameter", "--expires is no date. Given: 20990131."),
+        (["user", "expire", "ada", "--on", "2099-W05-1"], 2, "bad-parameter", "--on is no date. Given: 2099-W05-1."),
+        (["audit", "export", "--since", "20200131"], 2, "bad-parameter", "--since is no date. Given: 20200131."),
+        (["user", "add", "x", "--expires", "٩d"], 2, "bad-parameter", "--expires is no date. Given: ٩d."),
+        (["user", "add", "x", "--expires", "2099-02-30"], 2, "bad-parameter", "--expires is no date."),
         (["user", "add", "x", "--service", "--admin"], 2, "bad-parameter", "A service is no administrator"),
         (["group", "grant", "team", "dp1"], 5, "not-found", "There is no group of this name. Given: team."),
         (["group", "add", "team", "bob"], 5, "not-found", "There is no account of this name. Given: bob."),
@@ -123,6 +130,22 @@ def test_what_would_have_ended_already_is_not_given(idac: Run, arguments: tuple[
     )
     assert idac(*arguments, "0d").code == 2
     assert [idac(kind, "list", "--json").json for kind in ("user", "group", "token", "quota")] == before
+
+
+def test_days_times_and_stretches_mean_what_is_documented() -> None:
+    for text, meant in (
+        ("2099-01-31", "2099-01-31T23:59:59+00:00"),
+        ("2099-01-31T12:00Z", "2099-01-31T12:00:00+00:00"),
+        ("2099-01-31 12:00:30", "2099-01-31T12:00:30+00:00"),
+        ("2099-01-31T12:00+02:00", "2099-01-31T10:00:00+00:00"),
+    ):
+        found = parse_moment(text, "--on")
+        assert found is not None
+        assert found.isoformat() == meant
+    year, days = parse_moment("1y", "--on"), parse_moment("365d", "--on")
+    assert year is not None
+    assert days is not None
+    assert abs(days - year) < timedelta(minutes=5)
 
 
 def test_a_link_that_leads_nowhere_yet_is_told_so(idac: Run, tmp_path: Path) -> None:

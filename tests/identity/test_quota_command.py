@@ -79,6 +79,23 @@ def test_limits_are_set_listed_and_taken_back(idac: Run) -> None:
     assert [action for action in entries if action.startswith("quota")] == [*["quota set"] * 2, *["quota remove"] * 2]
 
 
+def test_limits_of_those_who_have_no_quotas_are_told_as_such(idac: Run) -> None:
+    idac("user", "add", "boss", "--admin")
+    idac("user", "add", "bob")
+    idac("group", "add", "staff", "bob")
+    ends = ": what was set counts only once that is no longer so.\n"
+    for name, why in (
+        ("boss", "boss is an administrator, and those have no quotas"),
+        ("bob", "bob is in staff, whose members have no quotas (identity.quotas.bypass)"),
+        ("staff", "Members of staff have no quotas (identity.quotas.bypass)"),
+    ):
+        done = idac("quota", "set", name, "tap=1")
+        assert (done.code, done.err) == (0, f"{why}{ends}")
+        assert done.out == f"{name}: tap 1. It holds everywhere within 5 seconds.\n"
+    for name in ("ada", "survey"):
+        assert idac("quota", "set", name, "tap=1").err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
@@ -94,6 +111,27 @@ def test_limits_are_set_listed_and_taken_back(idac: Run) -> None:
             ["set", "ada", "tap=1", "--until", "2001-01-01"],
             2,
             "--until is over already. Given: 2001-01-01, which is 2001-01-01 23:59 UTC.",
+        ),
+        (["set", "ada", "tap=1.5"], 2, "A limit is a whole number. Given: tap=1.5."),
+        (["set", "ada", "result_bytes=1.5"], 2, "A limit is a whole number. Given: result_bytes=1.5."),
+        (["set", "ada", "result_bytes=999999999P"], 2, "The limit is too large. Given: result_bytes=999999999P."),
+        (["set", "ada", "tap=٣"], 2, "This is no limit that can be set. Given: tap=٣."),
+        (
+            ["set", "ada", "tap=1", "tap=2"],
+            2,
+            "The limit is given twice. Given: tap=2. Allowed: each limit once. Leave one tap= out.",
+        ),
+        (
+            ["set", "anonymous", "tap=1"],
+            5,
+            "There is no account or group of this name. Given: anonymous. What everyone or every address has is in "
+            "dac.yaml: identity.quotas.anonymous.",
+        ),
+        (
+            ["set", "default", "tap=1"],
+            5,
+            "There is no account or group of this name. Given: default. What everyone or every address has is in "
+            "dac.yaml: identity.quotas.default.",
         ),
         (["set", "survey", "concurrent=1"], 2, "A group only adds to what everyone's quota limits."),
         (["set", "bob", "tap=1"], 5, "There is no account or group of this name. Given: bob."),

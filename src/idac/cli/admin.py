@@ -15,8 +15,11 @@ from idac.identity.administration import Administration
 from idac.wiring.identity import open_administration
 from idac.wiring.state import open_current_state
 
-_AGO = re.compile(r"(\d{1,5})\s*([hdwy])")
-_HOURS = {"h": 1, "d": 24, "w": 168, "y": 8766}
+_AGO = re.compile(r"(\d{1,5})\s*([hdwy])", re.ASCII)
+_HOURS = {"h": 1, "d": 24, "w": 168, "y": 8760}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+#: ISO 8601 has further ways to write a day, which mean another one to whoever takes them for this.
+_TIME = re.compile(_DAY.pattern + r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?", re.ASCII)
 
 
 def actor() -> str:
@@ -39,10 +42,10 @@ def administration(options: Options) -> Iterator[Administration]:
 
 
 def parse_moment(text: str | None, what: str, *, past: bool = False) -> datetime | None:
-    """``2027-03-31`` (the end of that day), an ISO 8601 time, or a stretch from now such as ``90d``; UTC.
+    """``2027-03-31`` (the end of that day), a time such as ``2027-03-31T12:00Z``, or a stretch from now: ``90d``.
 
-    It is to come, since what is given until it would hold for nobody. *past*: days begin something, and stretches go
-    back from now.
+    All are UTC where they don't say otherwise, and a year has 365 days. It is to come, since what is given until it
+    would hold for nobody. *past*: days begin something, and stretches go back from now.
     """
     if text is None:
         return None
@@ -69,8 +72,11 @@ def _moment(text: str, past: bool) -> datetime:
         length = timedelta(hours=int(stretch[1]) * _HOURS[stretch[2]])
         now = datetime.now(UTC)
         return now - length if past else now + length
+    is_day = _DAY.fullmatch(text) is not None
+    if not is_day and _TIME.fullmatch(text) is None:
+        raise ValueError(text)
     moment = datetime.fromisoformat(text)
-    if len(text) == 10 and not past:
+    if is_day and not past:
         moment = datetime.combine(moment, time(23, 59, 59))
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import click
 
 from idac.cli.admin import actor, administration, parse_moment, shown
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json, print_table
-from idac.core.errors import BadParameter
+from idac.core.errors import BadParameter, NotFound
 from idac.core.quota import LIMITS, Limit
 from idac.identity.quota_report import TITLES, report_json, shown_amount
-from idac.identity.quota_settings import QuotaSettings
-from idac.identity.quotas import Override
+from idac.identity.quota_settings import MOST, QuotaSettings
+from idac.identity.quotas import Override, Quotas
 from idac.wiring.quotas import QuotaDesk, open_quota_desk
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kMGTP]?)B?")
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kMGTP]?)B?", re.ASCII)
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _ALLOWED = f"LIMIT=AMOUNT with {', '.join(LIMITS)}, and a number, a size such as 50GB, or unlimited"
 
@@ -68,11 +69,14 @@ def set_limits(options: Options, name: str, limits: tuple[str, ...], until: str 
     An account's limit stands for all that it would have; a group's for what the group adds. For example:
     idac quota set ada tap=2000 result_bytes=50GB --until 7d
     """
-    amounts = dict(map(_parse, limits))
+    amounts = _parse_all(limits)
     expires = parse_moment(until, "--until")
     with _desk(options) as desk:
         desk.quotas.set(name, amounts, actor=actor(), expires=expires)
         found = [each for each in desk.quotas.overrides() if each.subject == name]
+        unlimited = _why_unlimited(desk.quotas, name)
+    if unlimited is not None:
+        click.echo(f"{unlimited}: what was set counts only once that is no longer so.", err=True)
     if as_json:
         print_json([_json(each) for each in found])
         return
@@ -137,13 +141,49 @@ def _show_settings(settings: QuotaSettings, as_json: bool) -> None:
         click.echo(f"{group}: no quotas")
 
 
+def _why_unlimited(quotas: Quotas, name: str) -> str | None:
+    """Why limits of the account or group mean nothing now; None where they count."""
+    bypass = set(quotas.settings.bypass)
+    if name in bypass:
+        return f"Members of {name} have no quotas (identity.quotas.bypass)"
+    try:
+        account = quotas.account(name)
+    except NotFound:
+        return None  # a group
+    if account.is_admin:
+        return f"{name} is an administrator, and those have no quotas"
+    through = sorted(account.groups & bypass)
+    return f"{name} is in {through[0]}, whose members have no quotas (identity.quotas.bypass)" if through else None
+
+
+def _parse_all(texts: Iterable[str]) -> dict[Limit, int | None]:
+    amounts: dict[Limit, int | None] = {}
+    for text in texts:
+        limit, amount = _parse(text)
+        if limit in amounts:
+            raise BadParameter(
+                "The limit is given twice.", value=text, allowed="each limit once", next_step=f"Leave one {limit}= out."
+            )
+        amounts[limit] = amount
+    return amounts
+
+
 def _parse(text: str) -> tuple[Limit, int | None]:
     name, _, amount = text.partition("=")
     limit = next((limit for limit in LIMITS if limit == name), None)
     size = _SIZE.fullmatch(amount.strip())
     if limit is None or (size is None and amount != "unlimited") or (size and size[2] and limit != "result_bytes"):
         raise BadParameter("This is no limit that can be set.", value=text, allowed=_ALLOWED)
-    return limit, round(float(size[1]) * _FACTORS[size[2]]) if size is not None else None
+    if size is None:
+        return limit, None
+    wanted = Decimal(size[1]) * _FACTORS[size[2]]
+    if wanted > MOST:
+        raise BadParameter("The limit is too large.", value=text, allowed=_ALLOWED, next_step=f"Try {limit}=unlimited.")
+    if wanted != int(wanted):
+        raise BadParameter(
+            "A limit is a whole number.", value=text, allowed=_ALLOWED, next_step=f"Try {limit}={int(wanted)}."
+        )
+    return limit, int(wanted)
 
 
 def _json(each: Override) -> dict[str, object]:

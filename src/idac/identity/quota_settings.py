@@ -9,7 +9,10 @@ from pydantic import Field, model_validator
 from idac.core.quota import LIMITS, SERVICES, Limit
 from idac.core.settings import Section
 
-type Amount = Annotated[int, Field(ge=0, le=2**62)]
+#: The largest limit, which databases keep as a whole number.
+MOST = 2**62
+
+type Amount = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class RequestSettings(Section):

@@ -280,8 +280,11 @@ def _require_subject(records: Records, name: str) -> bool:
         return True
     if records.connection.execute(sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.name == name)).first() is not None:
         return False
+    of_all = name in ("default", ANONYMOUS.name)
     raise NotFound(
         "There is no account or group of this name.",
         value=name,
-        next_step="idac user list and idac group list show those there are.",
+        next_step=f"What everyone or every address has is in dac.yaml: identity.quotas.{name}."
+        if of_all
+        else "idac user list and idac group list show those there are.",
     )
