@@ -56,7 +56,7 @@ def test_a_group_is_made_joined_and_left_from_terminals(centre: IdentityCentre, 
     refused = idac("group", "invite", "shear", "ada", "--json")
     assert (refused.code, refused.error["message"]) == (
         5,
-        "You are in no group of this name that people look after. Given: shear.",
+        "You are in no group of this name that people look after. Given: shear. /auth/groups shows yours.",
     )
 
 

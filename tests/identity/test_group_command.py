@@ -100,6 +100,8 @@ def test_a_group_whose_name_dac_yaml_has_come_to_use_is_told_of(idac: Run, tmp_p
     )
     assert idac("group", "owner", "dp2-team", "ada", "--json").json["counts"] is True
     assert idac("group", "list").err == ""
+    idac("user", "freeze", "ada")
+    assert idac("group", "list", "--json").json[0]["counts"] is False
 
 
 def made_by_ada(folder: Path, name: str) -> None:

@@ -262,6 +262,19 @@ def test_invitations_of_who_looks_after_the_group_no_longer_are_void(
     refused(NotFound, lambda: groups.view(who("bob"), "shear"))
 
 
+def test_who_looks_at_a_group_sees_that_it_counts_for_nobody_while_its_owner_is_frozen(
+    administration: Administration, groups: UserGroups
+) -> None:
+    groups.make(who("ada"), "shear")
+    administration.add_members("shear", ["bob"], actor=ME)
+    assert groups.view(who("bob"), "shear").counts
+    administration.freeze("ada", "a test", actor=ME)
+    seen = groups.view(who("bob"), "shear")
+    assert (seen.counts, seen.owner_frozen, now_of(administration, "bob").groups) == (False, True, frozenset())
+    groups.give("shear", "bob", actor=ME)
+    assert groups.view(who("bob"), "shear").counts
+
+
 def test_an_owner_is_not_taken_out_past_the_group_as_they_would_invite_themselves(
     administration: Administration, groups: UserGroups
 ) -> None:
@@ -301,7 +314,9 @@ def test_members_may_look_managers_may_invite_and_only_the_owner_may_do_the_rest
     for act in (*owners_alone, *managers_too):
         refused(AccessDenied, lambda act=act: act(who("cyd")))  # type: ignore[misc]
         text = refused(NotFound, lambda act=act: act(who("dan")))  # type: ignore[misc]
-        assert text == "You are in no group of this name that people look after. Given: shear."
+        assert text == (
+            "You are in no group of this name that people look after. Given: shear. /auth/groups shows yours."
+        )
     for act in owners_alone:
         refused(AccessDenied, lambda act=act: act(who("bob")))  # type: ignore[misc]
     assert groups.view(who("cyd"), "shear").invitations == ()
@@ -350,7 +365,7 @@ def test_a_link_is_good_so_often_and_so_long_and_kept_as_a_hash(
     assert invitations.look(who("bob"), link.text, address=HOME).group == "shear"
     invitations.join(who("bob"), link.text, address=HOME)
     assert refused(Conflict, lambda: invitations.join(who("bob"), link.text, address=HOME)) == (
-        "You are a member of the group already. Given: shear."
+        "You are a member of the group already. Given: shear. /auth/groups shows it."
     )
     invitations.join(who("cyd"), link.text, address=HOME)
     refused(NotFound, lambda: invitations.join(who("dan"), link.text, address=HOME))
@@ -412,7 +427,10 @@ def test_an_invitation_is_for_whom_it_names(groups: UserGroups, invitations: Inv
     link = invitations.make_link(who("ada"), "shear")[0]
     refused(NotFound, lambda: invitations.answer(who("bob"), link.key, accept=True))
     text = refused(NotFound, lambda: invitations.invite(who("ada"), "shear", "nobody"))
-    assert text == "There is no account of this name that can be invited. Given: nobody."
+    assert text == (
+        "There is no account of this name that can be invited. Given: nobody. "
+        "Ask them for their name here, or send them a link."
+    )
 
 
 def test_places_end_and_managers_with_them(
@@ -450,6 +468,8 @@ def test_there_are_bounds_to_all_of_it(groups: UserGroups, invitations: Invitati
     )
     refused(Conflict, lambda: groups.hand_over(who("bob"), "shear", "ada"))
     invitations.invite(who("bob"), "shear", "dan")
+    again = invitations.invite(who("bob"), "shear", "dan")  # in place of the one before it
+    assert again.key in {each.key for each in groups.view(who("bob"), "shear").invitations}
     assert refused(Conflict, lambda: invitations.make_link(who("bob"), "shear")) == (
         "The group has too many open invitations. Given: shear. "
         "Allowed: 2 (identity.user_groups.max_invitations). Take some back."

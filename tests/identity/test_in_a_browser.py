@@ -114,7 +114,10 @@ def test_a_person_makes_a_group_invites_another_who_joins_and_leaves(
     assert browser.read("tbody") == "dee\towner\tnever\t"
     browser.fill(f"{INVITE} input[name=who]", "nobody")
     browser.press("text=Invite this account")
-    assert browser.read("[role=alert]") == "There is no account of this name that can be invited. Given: nobody."
+    assert browser.read("[role=alert]") == (
+        "There is no account of this name that can be invited. Given: nobody. "
+        "Ask them for their name here, or send them a link."
+    )
     browser.fill(f"{INVITE} input[name=who]", "fay")
     browser.press("text=Invite this account")
     assert browser.read("tbody >> nth=1").startswith("fay\tdee\t1\t")

@@ -30,7 +30,10 @@ SETTINGS = IdentitySettings(
     guess_window_s=300,
 )
 ADA, BOB, CYD, DAN = (Principal(name, "user") for name in ("ada", "bob", "cyd", "dan"))
-NOBODY = "There is no account of this name that can be invited. Given: {}."
+NOBODY = (
+    "There is no account of this name that can be invited. Given: {}. "
+    "Ask them for their name here, or send them a link."
+)
 
 
 @pytest.fixture

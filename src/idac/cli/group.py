@@ -159,11 +159,16 @@ class _Found:
     owner: str | None
     #: It counts for nobody, as this centre has come to use the name that its owner gave it.
     is_unmeant: bool
+    owner_frozen: bool
 
 
 def _look(identity: Administration) -> list[_Found]:
     owners, unmeant = UserGroups(identity).owners(), identity.unmeant_groups()
-    return [_Found(group, owners.get(group.name), group.name in unmeant) for group in identity.groups()]
+    frozen = {account.name for account in identity.accounts() if account.frozen is not None}
+    return [
+        _Found(group, owner := owners.get(group.name), group.name in unmeant, owner in frozen)
+        for group in identity.groups()
+    ]
 
 
 def _find(identity: Administration, name: str) -> _Found:
@@ -180,7 +185,7 @@ def _json(found: _Found) -> dict[str, object]:
         "gid": group.gid,
         "description": group.description,
         "owner": found.owner,
-        "counts": not found.is_unmeant,
+        "counts": not found.is_unmeant and not found.owner_frozen,
         "members": [{"username": m.account, "source": m.source, "expires": iso(m.expires)} for m in group.members],
         "rights": [{"right": grant.right, "expires": iso(grant.expires)} for grant in group.grants],
     }

@@ -270,7 +270,11 @@ class Administration:
                         f"administrators alone: idac group owner {group} --none.",
                     )
                 if not records.remove_member(group_id, account.id):
-                    raise NotFound("The account is no member of the group.", value=f"{name} in {group}")
+                    raise NotFound(
+                        "The account is no member of the group.",
+                        value=f"{name} in {group}",
+                        next_step="idac group list shows its members.",
+                    )
                 group_store.remove_manager(records, group_id, account.id)
                 records.note(actor, "group remove", group, account=name)
 
@@ -284,7 +288,11 @@ class Administration:
     def withdraw(self, group: str, right: str, *, actor: str) -> None:
         with self.store.write() as records:
             if not records.remove_grant(_require_group(records, group), right):
-                raise NotFound("The group does not hold this right.", value=f"{right} by {group}")
+                raise NotFound(
+                    "The group does not hold this right.",
+                    value=f"{right} by {group}",
+                    next_step="idac group list shows what it holds.",
+                )
             records.note(actor, "group withdraw", group, right=right)
 
     # -- tokens ------------------------------------------------------------------------------------------------------
@@ -415,7 +423,9 @@ def require_free(records: Records, name: str) -> None:
     """Users and groups share their names, as each user is a group of one wherever files belong to groups."""
     records.lock_names()
     if records.account(name) is not None or records.group_id(name) is not None:
-        raise Conflict("There is an account or a group of this name already.", value=name)
+        raise Conflict(
+            "There is an account or a group of this name already.", value=name, next_step="Choose another name."
+        )
     if records.is_retired(name):
         raise Conflict(
             "A group of this name was deleted, and names are given once.",

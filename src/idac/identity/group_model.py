@@ -56,6 +56,12 @@ class GroupView:
     invitations: tuple[Invitation, ...] = ()
     #: Whether this centre has come to use its name, so that it counts for nobody until an administrator means it.
     unmeant: bool = False
+    #: Whether its owner's account is frozen, so that it counts for nobody until it is not, or somebody else's.
+    owner_frozen: bool = False
+
+    @property
+    def counts(self) -> bool:
+        return not self.unmeant and not self.owner_frozen
 
     @property
     def may_manage(self) -> bool:

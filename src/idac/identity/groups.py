@@ -49,6 +49,7 @@ class UserGroups:
                 group_store.managers(records, group.id),
                 tuple(group_store.invitations_to_group(records, group.id)) if role != "member" else (),
                 unmeant=not group.given and self._names.means_something(name),
+                owner_frozen=require_account(records, group.owner).frozen is not None,
             )
 
     def owners(self) -> dict[str, str]:
@@ -98,7 +99,7 @@ class UserGroups:
         with self._as_owner(principal, name) as (records, group):
             new, old = self._member(records, group, to), require_account(records, group.owner)
             if new.id == old.id:
-                raise Conflict("The group is theirs already.", value=to)
+                raise Conflict("The group is theirs already.", value=to, allowed="another member")
             require_active(new, records.now)
             self._require_room(records, new)
             group_store.put_owner(records, group.id, new.id)
@@ -147,11 +148,13 @@ class UserGroups:
         with self._as_owner(principal, name) as (records, group):
             member = self._member(records, group, who)
             if who == group.owner:
-                raise Conflict("The owner manages the group as it is.", value=who)
+                raise Conflict("The owner manages the group as it is.", value=who, allowed="another member")
             if manages:
                 group_store.add_manager(records, group.id, member.id)
             elif not group_store.remove_manager(records, group.id, member.id):
-                raise NotFound("The member is no manager of the group.", value=who)
+                raise NotFound(
+                    "The member is no manager of the group.", value=who, next_step="The group's page shows who is."
+                )
             records.note(principal.name, "group manager", name, account=who, manager=manages)
 
     # -- administrators ----------------------------------------------------------------------------------------------
@@ -219,14 +222,26 @@ class UserGroups:
         role = role_in(records, principal, group) if group is not None else None
         if group is None or role is None:
             if principal.is_admin:
-                raise NotFound("There is no group of this name that somebody owns.", value=name)
-            raise NotFound("You are in no group of this name that people look after.", value=name)
+                raise NotFound(
+                    "There is no group of this name that somebody owns.",
+                    value=name,
+                    next_step="idac group list shows all, with their owners.",
+                )
+            raise NotFound(
+                "You are in no group of this name that people look after.",
+                value=name,
+                next_step="/auth/groups shows yours.",
+            )
         return group, role
 
     def _member(self, records: Records, group: UserGroup, who: str) -> Account:
         member = records.account(who)
         if member is None or not group_store.is_member(records, group.id, member.id):
-            raise NotFound("The account is no member of the group.", value=f"{who} in {group.name}")
+            raise NotFound(
+                "The account is no member of the group.",
+                value=f"{who} in {group.name}",
+                next_step="The group's page shows its members.",
+            )
         return member
 
     def _require_room(self, records: Records, owner: Account) -> None:

@@ -52,12 +52,20 @@ class Invitations:
             invited = records.account(who)
             if invited is not None and invited.state(records.now) == "active":
                 if group_store.is_member(records, group.id, invited.id):
-                    raise Conflict("The account is a member of the group already.", value=f"{who} in {name}")
+                    raise Conflict(
+                        "The account is a member of the group already.",
+                        value=f"{who} in {name}",
+                        next_step="An end for their place is set on the group's page.",
+                    )
                 self._require_few(records, group, invited)
-                return self._add(records, principal, group, secret, invited.id, 1, expires, member_expires)
+                return self._add(records, principal, group, secret, invited, 1, expires, member_expires)
             records.note(principal.name, "group invite refused", name, account=who[:64])
         self._throttle.wrong_name(principal.name)
-        raise NotFound("There is no account of this name that can be invited.", value=who)
+        raise NotFound(
+            "There is no account of this name that can be invited.",
+            value=who,
+            next_step="Ask them for their name here, or send them a link.",
+        )
 
     def _require_few(self, records: Records, group: UserGroup, invited: Account) -> None:
         most = self._groups.settings.invitations_per_account
@@ -93,7 +101,7 @@ class Invitations:
         principal: Principal,
         group: UserGroup,
         secret: Secret,
-        invited: int | None,
+        invited: Account | None,
         uses: int,
         expires: datetime | None,
         member_expires: datetime | None,
@@ -102,7 +110,10 @@ class Invitations:
         longest = timedelta(seconds=settings.invitation_s)
         require_ahead(expires, records.now, longest)
         require_ahead(member_expires, records.now)
-        if len(group_store.invitations_to_group(records, group.id)) >= settings.max_invitations:
+        others = group_store.invitations_to_group(records, group.id)
+        if invited is not None:  # whose earlier invitation this one replaces
+            others = [each for each in others if each.account != invited.name]
+        if len(others) >= settings.max_invitations:
             raise Conflict(
                 "The group has too many open invitations.",
                 value=group.name,
@@ -114,7 +125,7 @@ class Invitations:
             secret,
             group.id,
             active_account(records, principal).id,
-            account_id=invited,
+            account_id=invited.id if invited is not None else None,
             uses=uses,
             expires=expires or records.now + min(timedelta(seconds=LIFE_S), longest),
             member_expires=member_expires,
@@ -206,7 +217,9 @@ class Invitations:
             raise _gone()
         invitation = found[0]
         if group_store.is_member(records, group.id, me.id):
-            raise Conflict("You are a member of the group already.", value=group.name)
+            raise Conflict(
+                "You are a member of the group already.", value=group.name, next_step="/auth/groups shows it."
+            )
         if invitation.member_expires is not None and invitation.member_expires <= records.now:
             raise _gone()
         if group_store.count_members(records, group.id) >= self._groups.settings.max_members:

@@ -15,6 +15,7 @@ from idac.identity.store import Records
 
 #: The kind of such a token; nobody makes one in another way.
 LENT = "lent"
+_ANOTHER = "An administrator gets another one with idac user impersonate."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,17 @@ def require_lender(records: Records, token: Token, account: Account, issuers: Is
     """Who acts with the token of *account*. Raises where that person is no administrator any more, or the holder is."""
     row = records.connection.execute(sa.select(LENT_TOKENS).where(LENT_TOKENS.c.key == token.key)).first()
     if row is None:
-        raise NotAuthenticated("Nobody knows to whom this token was lent.")
+        raise NotAuthenticated("Nobody knows to whom this token was lent.", next_step=_ANOTHER)
     if account.is_admin:
-        raise AccessDenied("Nobody acts for an administrator.", value=account.name)
+        raise AccessDenied(
+            "Nobody acts for an administrator.", value=account.name, allowed="accounts that are no administrator's"
+        )
     if row.administrator is None:
         return Lent(row.actor, row.reason, None)
     administrator = records.account_by_id(row.administrator)
     active = administrator is not None and administrator.state(records.now) == "active"
     if administrator is None or not active or not is_administrator(records, administrator, issuers):
-        raise NotAuthenticated("This token was lent to somebody who is no administrator any more.", value=row.actor)
+        raise NotAuthenticated(
+            "This token was lent to somebody who is no administrator any more.", value=row.actor, next_step=_ANOTHER
+        )
     return Lent(row.actor, row.reason, administrator.expires)

@@ -112,6 +112,11 @@ def group_body(view: GroupView, visit: Visit, settings: UserGroupSettings, link:
             '<p role="alert"><strong>This group counts for nobody now:</strong> its name has come to mean something '
             "else at this centre. Ask the operator to say that this group is meant, or make one of another name.</p>"
         )
+    if view.owner_frozen:
+        told += (
+            '<p role="alert"><strong>This group counts for nobody now:</strong> the account of its owner is frozen. '
+            "Ask the operator to give the group to somebody else.</p>"
+        )
     group = view.group
     rows = [_member(view, member, visit) for member in _once(view.members)]
     what = f"{html.escape(group.description)} · " if group.description else ""

@@ -222,7 +222,11 @@ class Quotas:
         with self._store.write() as records:
             is_group = _require_subject(records, subject)
             if expires is not None and expires <= records.now:
-                raise BadParameter("The limit would have ended already.", value=f"{expires:%Y-%m-%d %H:%M} UTC")
+                raise BadParameter(
+                    "The limit would have ended already.",
+                    value=f"{expires:%Y-%m-%d %H:%M} UTC",
+                    allowed="a time to come, or no end",
+                )
             for limit, amount in amounts.items():
                 if is_group and self.settings.default.of(limit) is None:
                     raise BadParameter(

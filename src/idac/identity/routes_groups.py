@@ -217,7 +217,7 @@ class GroupRoutes:
             }
             for member in view.members
         ]
-        shown["counts"] = not view.unmeant
+        shown["counts"] = view.counts
         if view.may_manage:
             shown["invitations"] = [invitation_json(each) for each in view.invitations]
         return shown
