@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from idac.core.principal import Principal
 from idac.identity.directory import Directory
 
 log = logging.getLogger(__name__)
+
+#: Looks at one piece of work that may fail one after another before it counts as one that its caller may not have.
+_FAILED_LOOKS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,7 @@ class CallerWatch:
         self._directory = directory
         self._every_s = every_s
         self._watched: set[_Watched] = set()
+        self._failed: Counter[_Watched] = Counter()  # looks that failed, one after another; the watching thread's alone
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,14 +65,23 @@ class CallerWatch:
             self._thread.join(10)
 
     def look(self) -> None:
-        """One look at everyone."""
+        """One look at everyone; where looking at one fails, the others are looked at all the same."""
         with self._lock:
             entries = list(self._watched)
-        found: dict[Principal, Principal | UserError] = {}
+        failed, found = self._failed, dict[Principal, Principal | UserError]()
+        self._failed = Counter()
         for entry in entries:
-            if entry.principal not in found:
-                found[entry.principal] = self._now(entry.principal)
-            self._judge(entry, found[entry.principal])
+            try:
+                if entry.principal not in found:
+                    found[entry.principal] = self._now(entry.principal)
+                self._judge(entry, found[entry.principal])
+            except StoreUnavailable:
+                raise
+            except Exception:
+                log.exception("running work could not be looked at", extra={"caller": entry.principal.name})
+                self._failed[entry] = failed[entry] + 1
+                if self._failed[entry] >= _FAILED_LOOKS:
+                    self._end(entry, AccessDenied("Nobody can tell whether you may have this any more."))
 
     def _now(self, principal: Principal) -> Principal | UserError:
         try:
@@ -86,12 +100,18 @@ class CallerWatch:
             reason = error
         except UserError:
             return  # the work itself will tell what is wrong with it
+        self._end(entry, reason)
+
+    def _end(self, entry: _Watched, reason: UserError) -> None:
         with self._lock:
             if entry not in self._watched:
                 return
             self._watched.discard(entry)
         log.info("stopping work of a caller who may have it no longer", extra={"caller": entry.principal.name})
-        entry.stop(reason)
+        try:
+            entry.stop(reason)
+        except Exception:
+            log.exception("running work could not be stopped", extra={"caller": entry.principal.name})
 
     def _go_on(self) -> None:
         while not self._stopping.wait(self._every_s):
