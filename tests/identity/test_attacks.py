@@ -241,6 +241,43 @@ def test_a_page_of_another_site_changes_nothing_in_somebodys_name(
         assert browser.post(f"{job}/phase", data={"PHASE": "ABORT"}, headers=own).status_code == 303
 
 
+def test_a_page_of_another_site_changes_nothing_by_a_password_that_a_browser_keeps(tmp_path: Path) -> None:
+    with identity_centre(tmp_path, identity="basic_passwords: true") as centre:
+        centre.user("boss", admin=True)
+        centre.user("eve")
+        freeze, body = f"{centre.url}/auth/api/v1/users/eve/freeze", '{"why": "because"}'
+        for held in (WORDS, centre.token("boss", "admin").text):
+            foreign = {"origin": "https://evil.example", "content-type": "text/plain"}
+            refused = http.post(freeze, content=body, headers=foreign, auth=("boss", held))
+            assert refused.status_code == 403
+            assert refused.json()["error"]["message"] == (
+                "A page of another site may not do this in your name. Given: https://evil.example. "
+                f"Allowed: {centre.url}. Programs send a token, in the header Authorization: Bearer."
+            )
+            assert centre.administration.account("eve").frozen is None
+        for own in ({}, {"origin": centre.url, "sec-fetch-site": "same-origin"}):
+            assert http.post(freeze, content=body, headers=own, auth=("boss", WORDS)).status_code == 200
+
+
+def test_who_is_known_by_a_password_is_told_no_token(tmp_path: Path) -> None:
+    with identity_centre(tmp_path, identity="basic_passwords: true") as centre:
+        centre.user("ada")
+        told = http.get(f"{centre.url}/auth/api/v1/token-info", auth=("ada", WORDS)).json()
+        assert (told["username"], told["token_type"], "token" in told) == ("ada", "session", False)
+
+
+def test_a_password_that_was_changed_makes_no_token_however_soon(tmp_path: Path) -> None:
+    with identity_centre(tmp_path, identity="basic_passwords: true", check_s=5.0) as centre:
+        centre.user("ada")
+        make = f"{centre.url}/auth/api/v1/tokens"
+        assert http.post(make, json={"token_name": "first"}, auth=("ada", WORDS)).status_code == 201
+        centre.administration.set_password("ada", WORDS * 2, actor="me")
+        refused = http.post(make, json={"token_name": "second"}, auth=("ada", WORDS))
+        assert refused.status_code == 401
+        assert [token.name for token in centre.administration.tokens("ada")] == ["first"]
+        assert http.post(make, json={"token_name": "third"}, auth=("ada", WORDS * 2)).status_code == 201
+
+
 def test_nobody_is_logged_in_by_another_site(centre: IdentityCentre) -> None:
     with centre.browser() as victim, centre.browser() as attacker:
         foreign = form_token_of(attacker.get("/auth/login"))

@@ -214,6 +214,20 @@ def test_nobody_gives_a_program_more_than_they_have(grants: DeviceGrants) -> Non
     )
 
 
+def test_an_account_with_too_many_tokens_lets_no_program_in(
+    grants: DeviceGrants, administration: Administration, store: IdentityStore
+) -> None:
+    few = DeviceGrants(store, SETTINGS.model_copy(update={"max_tokens": 1}), Throttle(store, SETTINGS))
+    administration.add_token("ada", "laptop", actor="t")
+    begun = begin(few)
+    allow(few, begun)
+    assert refusal(few, begun) == (
+        "access_denied",
+        "The account has too many tokens. Given: ada has 1 that are good now. Allowed: 1 (identity.max_tokens). "
+        "Revoke some at /auth/tokens, and use one for many log-ins.",
+    )
+
+
 def test_a_frozen_account_lets_no_program_in(grants: DeviceGrants, administration: Administration) -> None:
     begun = begin(grants)
     allow(grants, begun)

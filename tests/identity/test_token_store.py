@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from idac.core.errors import AccessDenied, NotAuthenticated
+from idac.core.errors import AccessDenied, Conflict, NotAuthenticated, NotFound
 from idac.core.principal import Principal
 from idac.identity.administration import Administration
 from idac.identity.credentials import new_secret
 from idac.identity.self_service import SelfService
 from idac.identity.store import IdentityStore, Records
 from idac.identity.token_store import add_token, lock_token, revoke_token
+from identity_clock import Clock
 from identity_moments import during
 
 ME = "local:tester"
@@ -65,6 +66,30 @@ def test_a_frozen_account_makes_no_token_while_it_is_still_believed(administrati
     with pytest.raises(AccessDenied) as caught:
         SelfService(administration).make_token(caller(laptop.key), "second")
     assert caught.value.text == "This account is frozen. Given: ada. Ask the operator of this centre."
+
+
+def test_a_key_that_no_database_keeps_is_that_of_no_token(administration: Administration) -> None:
+    with pytest.raises(NotFound) as caught:
+        administration.revoke("a\0b", actor="ada", of="ada")
+    assert caught.value.text == ("There is no such token. Given: a\0b. The list of tokens shows each with its key.")
+
+
+def test_tokens_of_one_account_that_are_good_at_once_are_bounded(administration: Administration, clock: Clock) -> None:
+    laptop, _ = administration.add_token("ada", "laptop", actor=ME, scopes=["user:token", "read:tap"])
+    administration.settings = administration.settings.model_copy(update={"max_tokens": 3})
+    service = SelfService(administration)
+    second, _ = service.make_token(caller(laptop.key), "second")
+    service.make_token(caller(laptop.key), "third", expires=clock.later(hours=1))
+    with pytest.raises(Conflict) as caught:
+        service.make_token(caller(laptop.key), "fourth")
+    assert caught.value.text == (
+        "The account has too many tokens. Given: ada has 3 that are good now. Allowed: 3 (identity.max_tokens). "
+        "Revoke some at /auth/tokens, and use one for many log-ins."
+    )
+    administration.add_token("ada", "the operator's", actor=ME)
+    administration.revoke(second.key, actor=ME)
+    clock.advance(hours=1)
+    service.make_token(caller(laptop.key), "fourth")
 
 
 def test_a_token_that_is_made_while_its_maker_is_revoked_is_revoked_or_refused(

@@ -20,7 +20,7 @@ from idac.identity.model import SCOPES, Account, AccountKind, Group, Token, Toke
 from idac.identity.passwords import hash_password
 from idac.identity.settings import GROUP_NAME, RESERVED_NAMES, DataRight, IdentitySettings
 from idac.identity.store import IdentityStore, Records, maybe_ms
-from idac.identity.token_store import add_token, find_token, list_tokens, revoke_token
+from idac.identity.token_store import add_token, find_token, list_tokens, require_room, revoke_token
 from idac.identity.validity import require_good
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -329,6 +329,8 @@ class Administration:
                 )
             expires = self._notebook_limits(kind, wanted, expires, records.now)
             parent = require_good(records, maker, owner) if maker is not None else None
+            if maker is not None:
+                require_room(records, owner, self.settings.max_tokens)
             if parent is not None and parent.expires is not None:
                 expires = min(expires, parent.expires) if expires is not None else parent.expires
             if expires is not None and expires <= records.now:

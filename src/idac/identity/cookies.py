@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idac.core.errors import AccessDenied
+from idac.core.principal import Principal
 from idac.identity.credentials import form_token
+from idac.identity.json_requests import by_session
 from idac.web.urls import PublicUrl
 
 
@@ -61,6 +63,14 @@ class Cookies:
             raise AccessDenied(
                 "The form is not one that this browser was given.", next_step="Open the page again, and send it anew."
             )
+
+    def require_own_form(self, request: Request, principal: Principal, given: str | None) -> None:
+        """Raise AccessDenied where a browser's log-in would do what no form of this centre asked for.
+
+        Browsers send their cookie with whatever a page makes them send; a form's own text they don't.
+        """
+        if by_session(principal):
+            self.require_form_token(request, given)
 
     def _cookie(self, request: Request, what: str) -> str:
         name = f"idac-{self._name}-{what}"

@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ from idac.identity.self_service import allowed_scopes
 from idac.identity.settings import IdentitySettings
 from idac.identity.store import IdentityStore, Records, ms, time
 from idac.identity.throttle import Throttle
-from idac.identity.token_store import add_token, find_token, revoke_token, token_digest
+from idac.identity.token_store import add_token, find_token, require_room, revoke_token, token_digest
 from idac.identity.validity import require_good
 from idac.web.callers import network_of
 
@@ -180,6 +180,10 @@ class DeviceGrants:
         state = account.state(records.now) if account.kind == "user" else "a service"
         if state != "active":
             return OAuthRefusal("access_denied", "The account can't be used.", value=f"{account.name} is {state}")
+        try:
+            require_room(records, account, self._settings.max_tokens)
+        except Conflict as error:
+            return OAuthRefusal("access_denied", error.text)
         secret = new_secret()
         life_s = min(self._settings.device_token_s, self._settings.max_token_s or self._settings.device_token_s)
         expires = records.now + timedelta(seconds=life_s)

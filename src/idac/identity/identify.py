@@ -82,13 +82,15 @@ class Identifier:
         header = request.headers.get("authorization")
         if header is not None:
             known = await self._by_header(header, address_of(request))
+            sent_by_browsers = header.partition(" ")[0].lower() == "basic"
         else:
             cookie = self._cookies.session_of(request)
             if cookie is None:
                 return ANONYMOUS
             known = await self._by_cookie(cookie, address_of(request))
-            if request.method not in _SAFE:
-                self._require_own_page(request)
+            sent_by_browsers = True
+        if sent_by_browsers and request.method not in _SAFE:
+            self._require_own_page(request)
         if known.acting is not None:
             self._note_acting(request, known.acting, known.principal)
         return known.principal
@@ -229,7 +231,8 @@ class Identifier:
     def _require_own_page(self, request: Request) -> None:
         """Refuse what a page of another site sends in the name of whoever is logged in here.
 
-        Browsers say where a request that changes something comes from; what says nothing is no browser.
+        Cookies and what was typed into a browser's own form for a name and a password go along by themselves, whatever
+        page asks. Browsers say where a request that changes something comes from; what says nothing is no browser.
         """
         origin = request.headers.get("origin")
         site = request.headers.get("sec-fetch-site")
@@ -240,7 +243,7 @@ class Identifier:
                 "A page of another site may not do this in your name.",
                 value=_shown_origin(origin) or site,
                 allowed=own,
-                next_step="Programs send a token instead of the cookie.",
+                next_step="Programs send a token, in the header Authorization: Bearer.",
             )
 
 

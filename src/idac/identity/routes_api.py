@@ -117,7 +117,7 @@ class ApiRoutes:
     async def make_token(self, request: Request) -> Response:
         """POST token_name, scopes, expires (seconds since 1970) and token_type; the answer has the secret."""
         principal = principal_of(request)
-        self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         asked = json_object(await request.body(), "token_name", "scopes", "expires", "token_type")
         name = text_of(asked, "token_name")
         kind = _kind(asked.get("token_type", "user"))
@@ -133,7 +133,7 @@ class ApiRoutes:
 
     async def revoke_token(self, request: Request) -> Response:
         principal = principal_of(request)
-        self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         await self._web.in_state_thread(lambda: self._service.revoke(principal, request.path_params["key"]))
         return Response(status_code=204, headers=_PRIVATE)
 
@@ -143,7 +143,7 @@ class ApiRoutes:
     async def make_on_page(self, request: Request) -> Response:
         principal = principal_of(request)
         async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
-            self._require_own_form(request, principal, parameters.one("CSRF"))
+            self._cookies.require_own_form(request, principal, parameters.one("CSRF"))
             days = parameters.integer("DAYS", minimum=1, maximum=36500)
             name, scopes = parameters.required("NAME", "a name for the token"), parameters.many("SCOPE")
         expires = self._administration.in_s(days * 86400) if days is not None else None
@@ -155,7 +155,7 @@ class ApiRoutes:
     async def revoke_on_page(self, request: Request) -> Response:
         principal = principal_of(request)
         async with read_parameters(request, self._web.limits, self._web.spool) as parameters:
-            self._require_own_form(request, principal, parameters.one("CSRF"))
+            self._cookies.require_own_form(request, principal, parameters.one("CSRF"))
             key = parameters.required("KEY", "the key of a token")
         await self._web.in_state_thread(lambda: self._service.revoke(principal, key))
         return Response(status_code=303, headers={"location": "/auth/tokens", **_PRIVATE})
@@ -165,11 +165,6 @@ class ApiRoutes:
         form = self._cookies.form_token(request) if by_session(principal) else ""
         now = self._administration.store.now()
         return page("Tokens", tokens_body(principal, tokens, form, allowed_scopes(principal), now, new))
-
-    def _require_own_form(self, request: Request, principal: Principal, given: str | None) -> None:
-        """Browsers send their cookie with whatever a page makes them send; a form's own text they don't."""
-        if by_session(principal):
-            self._cookies.require_form_token(request, given)
 
     # -- administration ----------------------------------------------------------------------------------------------
 
@@ -184,14 +179,14 @@ class ApiRoutes:
     async def freeze(self, request: Request) -> Response:
         """POST why; the account is shut out everywhere within seconds."""
         principal, name = principal_of(request), request.path_params["name"]
-        self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         why = text_of(json_object(await request.body(), "why"), "why")
         account = await self._web.in_state_thread(lambda: self._administration.freeze(name, why, actor=principal.name))
         return JSONResponse(account_json(account, self._administration.store.now()), headers=_PRIVATE)
 
     async def unfreeze(self, request: Request) -> Response:
         principal, name = principal_of(request), request.path_params["name"]
-        self._require_own_form(request, principal, request.headers.get("x-csrf-token"))
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         account = await self._web.in_state_thread(lambda: self._administration.unfreeze(name, actor=principal.name))
         return JSONResponse(account_json(account, self._administration.store.now()), headers=_PRIVATE)
 

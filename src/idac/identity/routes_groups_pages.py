@@ -208,8 +208,7 @@ class GroupPages:
         """The caller and the form, which must be one that this centre gave to this browser."""
         principal = principal_of(request)
         async with read_parameters(request, self._web.limits, self._web.spool) as sent:
-            if by_session(principal):
-                self._cookies.require_form_token(request, sent.one("CSRF"))
+            self._cookies.require_own_form(request, principal, sent.one("CSRF"))
             return principal, sent
 
 

@@ -6,12 +6,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from idac.core.errors import BadParameter, NotFound
-from idac.core.principal import Principal
 from idac.identity.administration import Administration
 from idac.identity.cookies import Cookies
 from idac.identity.identify import address_of
 from idac.identity.impersonation import DEFAULT_MINUTES, Impersonation
-from idac.identity.json_requests import by_session, json_object
+from idac.identity.json_requests import json_object
 from idac.identity.routes_api import PATH, token_json
 from idac.web.context import WebContext
 from idac.web.routes import Policy, PolicyRoute, principal_of
@@ -44,7 +43,7 @@ class ImpersonationRoutes:
     async def lend(self, request: Request) -> Response:
         """POST why, and minutes where it is not the default; the answer has the secret."""
         principal, name = principal_of(request), request.path_params["name"]
-        self._require_own_form(request, principal)
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         asked = json_object(await request.body(), "why", "minutes")
         why, minutes = asked.get("why", ""), asked.get("minutes", DEFAULT_MINUTES)
         if not isinstance(why, str):
@@ -67,7 +66,7 @@ class ImpersonationRoutes:
 
     async def take_back(self, request: Request) -> Response:
         principal, name, key = principal_of(request), request.path_params["name"], request.path_params["key"]
-        self._require_own_form(request, principal)
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
 
         def revoke() -> None:
             if key not in {token.key for token in self._impersonation.lent(name)}:
@@ -76,7 +75,3 @@ class ImpersonationRoutes:
 
         await self._web.in_state_thread(revoke)
         return Response(status_code=204, headers=_PRIVATE)
-
-    def _require_own_form(self, request: Request, principal: Principal) -> None:
-        if by_session(principal):
-            self._cookies.require_form_token(request, request.headers.get("x-csrf-token"))

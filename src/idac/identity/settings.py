@@ -93,9 +93,9 @@ class AnyProviderSettings(Section):
     those that ``identity.rights`` defines. They hold as long as its groups do."""
 
     groups_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
-    """Seconds for which these groups and rights, and administration by admin_groups, hold after a log-in: those who left
-    a team, and come no more, keep nothing by their tokens. A month, so that scripts of those who stay seldom need a new
-    log-in."""
+    """Seconds for which these groups and rights, and administration by admin_groups, hold after a log-in: those who
+    left a team, and come no more, keep nothing by their tokens. A month, so that scripts of those who stay seldom need
+    a new log-in."""
 
     admin_groups: list[str] = Field(default_factory=list)
     """Groups of the provider whose members are administrators here, until a log-in without one, or groups_s after the
@@ -235,6 +235,10 @@ class IdentitySettings(Section):
 
     max_token_s: Annotated[int, Field(ge=60)] | None = None
     """Longest life of a token that people make for themselves, in seconds; unset: as long as they like."""
+
+    max_tokens: Annotated[int, Field(ge=1)] = 500
+    """Tokens of one account that may be good at once, where people and their programs make further ones. More than
+    anybody has machines, and room for a program that logs in anew every few minutes; an operator makes more."""
 
     notebook_token_s: Annotated[int, Field(ge=60)] = 24 * 3600
     """Longest life of a token for a notebook, in seconds."""

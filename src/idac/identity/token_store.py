@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from idac.core.errors import Conflict
 from idac.identity.credentials import Secret
-from idac.identity.model import Token, TokenKind
+from idac.identity.model import Account, Token, TokenKind
 from idac.identity.schema import ACCOUNTS, TOKENS
-from idac.identity.store import Records, maybe_ms, maybe_time, time
+from idac.identity.store import Records, is_storable, maybe_ms, maybe_time, time
 
 
 def add_token(
@@ -43,6 +44,8 @@ def add_token(
 
 
 def find_token(records: Records, key: str) -> Token | None:
+    if not is_storable(key):
+        return None
     row = records.connection.execute(_tokens().where(TOKENS.c.key == key)).first()
     return _token(row) if row is not None else None
 
@@ -65,6 +68,20 @@ def list_tokens(records: Records, account: str | None = None) -> list[Token]:
     if account is not None:
         query = query.where(ACCOUNTS.c.name == account)
     return [_token(row) for row in records.connection.execute(query)]
+
+
+def require_room(records: Records, account: Account, most: int) -> None:
+    """Raise Conflict where the account has as many tokens that are good now as it may have."""
+    good = sa.select(sa.func.count()).where(TOKENS.c.account == account.id, TOKENS.c.revoked.is_(None))
+    good = good.where(sa.or_(TOKENS.c.expires.is_(None), TOKENS.c.expires > records.ms))
+    held = records.connection.execute(good).scalar_one()
+    if held >= most:
+        raise Conflict(
+            "The account has too many tokens.",
+            value=f"{account.name} has {held} that are good now",
+            allowed=f"{most} (identity.max_tokens)",
+            next_step="Revoke some at /auth/tokens, and use one for many log-ins.",
+        )
 
 
 def revoke_token(records: Records, key: str) -> int:
