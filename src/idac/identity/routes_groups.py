@@ -15,7 +15,7 @@ from idac.identity.group_model import GroupView, Invitation, Role, UserGroup
 from idac.identity.groups import UserGroups
 from idac.identity.identify import address_of
 from idac.identity.invitations import Invitations
-from idac.identity.json_requests import by_session, json_object, moment_of, text_of
+from idac.identity.json_requests import json_object, moment_of, text_of
 from idac.identity.pages_groups import JOIN_PATH
 from idac.web.context import WebContext
 from idac.web.routes import Policy, PolicyRoute, principal_of
@@ -184,8 +184,7 @@ class GroupRoutes:
     def _sender(self, request: Request) -> Principal:
         """The caller of something that changes something: a browser's page must prove to be this centre's own."""
         principal = principal_of(request)
-        if by_session(principal):
-            self._cookies.require_form_token(request, request.headers.get("x-csrf-token"))
+        self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
         return principal
 
     async def _one(self, request: Request, name: str) -> str:
