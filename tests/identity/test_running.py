@@ -193,6 +193,12 @@ def test_jobs_run_with_the_rights_that_their_owner_has_then(centre: IdentityCent
     assert run(second) == "ERROR"
     why = http.get(f"{second}/error", headers=headers).text
     assert "You may not read dp1.object. Given: caller ada. Allowed: holders of the data right dp1." in why
+    # What was made while she might is hers, and nobody's while her account is shut.
+    assert http.get(f"{first}/results/result", headers=headers).status_code == 200
+    centre.administration.freeze("ada", "a test", actor=ME)
+    until(lambda: http.get(f"{first}/results/result", headers=headers).status_code == 403)
+    centre.administration.unfreeze("ada", actor=ME)
+    until(lambda: http.get(f"{first}/results/result", headers=headers).status_code == 200)
     centre.administration.grant("ada-team", "dp1", actor=ME)
     assert run(third) == "COMPLETED"
 
