@@ -27,6 +27,10 @@ def owners_page(settings: UserGroupSettings | None = None, **view: object) -> st
     return xhtml_page("Group", body).body.decode()
 
 
+def test_an_owner_is_told_who_can_give_the_name_of_a_deleted_group_again() -> None:
+    assert "nobody gets the name again but by the operator of this centre." in owners_page()
+
+
 def test_a_group_that_counts_for_nobody_says_so() -> None:
     words = "This group counts for nobody now:</strong> its name has come to mean something else at this centre."
     assert words in owners_page(unmeant=True)

@@ -212,14 +212,15 @@ def test_rights_are_changed_without_publishing_again(idac: Run) -> None:
     idac("catalog", "add", "stars.csv", "--name", "demo.stars")
     idac("catalog", "add", "stars.csv", "--name", "shut.stars")
     assert idac("catalog", "rights", "demo", "--right", "dp1").out == (
-        "demo may be read by holders of the data right dp1.\n"
+        "Attached to demo: holders of the data right dp1.\ndemo may be read by holders of the data right dp1.\n"
     )
     assert idac("catalog", "rights", "demo.stars").out == (
         "demo.stars may be read by holders of the data right dp1.\nNothing is attached to it itself.\n"
     )
     assert idac("catalog", "rights", "shut.stars", "--public").out == (
+        "Attached to shut.stars: everyone.\n"
         "shut.stars may be read by administrators of this centre.\n"
-        "dac.yaml has a rule for it too: whoever reads it must satisfy both.\n"
+        "dac.yaml has a rule for shut too (administrators of this centre): whoever reads it must satisfy both.\n"
     )
     assert idac("catalog", "rights", "demo.stars", "--closed", "--json").json == {
         "name": "demo.stars",
@@ -229,6 +230,7 @@ def test_rights_are_changed_without_publishing_again(idac: Run) -> None:
     assert re.search(r"^ *shut.stars +everyone +administrators of this", idac("catalog", "rights").out, re.MULTILINE)
     assert [each["name"] for each in idac("catalog", "rights", "--json").json] == ["demo", "demo.stars", "shut.stars"]
     assert idac("catalog", "rights", "demo", "--reset").out == (
+        "Took away what was attached to demo.\n"
         "demo may be read by administrators of this centre.\nNothing is attached to it itself.\n"
     )
 

@@ -108,7 +108,9 @@ def test_a_database_that_is_not_empty_is_left_alone(filled: Database, file: Path
     assert text.startswith(
         "The state database is not empty. Given: rows in identity_accounts (3), identity_audit (12), "
     )
-    assert text.endswith("Restore into an empty one, or give up what is there with --replace, after a backup of it.")
+    assert text.endswith(
+        "Restore into an empty one. Or stop the service, back up what is there, and give it up with --replace."
+    )
     assert rows_of(filled) == before
 
 
@@ -228,7 +230,11 @@ def test_the_command_from_an_empty_state_to_a_restored_one(idac: Run) -> None:
     done = idac("state", "backup", "one")
     assert done.out.startswith(f"Wrote 3 rows to one (revision {NEWEST}, made 20")
     assert idac("state", "restore", "one").code == 7
-    assert idac("state", "restore", "one", "--replace").out.startswith("Restored 3 rows from one (revision ")
+    restored = idac("state", "restore", "one", "--replace")
+    assert restored.out.startswith("Restored 3 rows from one (revision ")
+    assert restored.err == (
+        "A service that was not stopped before goes by what it knew: stop it now, and start it anew.\n"
+    )
     shown = idac("state", "show", "--json").json
     assert (shown["revision"], shown["newest"], shown["rows"]["identity_audit"]) == (NEWEST, NEWEST, 2)
     assert "identity_groups" in idac("state", "show").out

@@ -78,6 +78,8 @@ def rights(options: Options, /, name: str | None, reset: bool, as_json: bool, **
     if name is not None and (reset or rule is not None):
         with _noted_change(options, rule) as change:
             archive.change(lambda manifest: change.applied_to_known(name, manifest))
+        if not as_json:
+            click.echo(f"Attached to {name}: {rule.shown}." if rule else f"Took away what was attached to {name}.")
     _show(options, archive, name, as_json)
 
 
@@ -168,8 +170,10 @@ def _show(options: Options, archive: Archive, name: str | None, as_json: bool) -
         click.echo(f"{name} may be read by {facts[0]['readers']}.")
         if name.lower() not in manifest.rules:
             click.echo("Nothing is attached to it itself.")
-        elif len(policy.rules_for(*_parts(name))) > 1:
-            click.echo("dac.yaml has a rule for it too: whoever reads it must satisfy both.")
+        elif len(both := policy.rules_for(*_parts(name))) > 1:
+            keys = (key for key in (name.lower(), _parts(name)[0].lower()) if key in policy.rules)
+            whose = next(keys, "all that it does not name")
+            click.echo(f"dac.yaml has a rule for {whose} too ({both[0].shown}): whoever reads it must satisfy both.")
     elif not facts:
         click.echo("Nothing is attached to any schema or table: dac.yaml alone decides.")
     else:

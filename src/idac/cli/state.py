@@ -83,7 +83,7 @@ def backup(options: Options, file: Path, as_json: bool) -> None:
 
 @command.command(short_help="Put back what a backup holds.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Give up what the state database holds now.")
+@click.option("--replace", is_flag=True, help="Give up what the state database holds; stop the service before.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def restore(options: Options, file: Path, replace: bool, as_json: bool) -> None:
@@ -94,6 +94,10 @@ def restore(options: Options, file: Path, replace: bool, as_json: bool) -> None:
     with _state(options) as database:
         held = restore_backup(database, file, actor=actor(), replace=replace)
     _tell(held, file, f"Restored {counted(held.total, 'row')} from {file}", as_json)
+    if replace and not as_json:
+        click.echo(
+            "A service that was not stopped before goes by what it knew: stop it now, and start it anew.", err=True
+        )
 
 
 def _tell(backup: Backup, file: Path, done: str, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -23,6 +23,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 _LIVES = (("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "no end"))
+_NEAR = timedelta(days=7)
 
 
 #: Where somebody looks after what is theirs, by name and address.
@@ -174,9 +175,14 @@ def tokens_body(
     )
 
 
+def _end(ends: datetime, now: datetime) -> str:
+    """The day on which something ends, with the time where that is near."""
+    return f"{ends:%Y-%m-%d %H:%M}" if timedelta(0) < ends - now < _NEAR else f"{ends:%Y-%m-%d}"
+
+
 def _row(token: Token, form: str, now: datetime) -> tuple[str, ...]:
     state = token.state(now)
-    ends = f"{token.expires:%Y-%m-%d}" if token.expires else "never"
+    ends = _end(token.expires, now) if token.expires else "never"
     used = f"{token.last_used:%Y-%m-%d %H:%M}" if token.last_used else "never"
     revoke: str = state
     if state == "active":

@@ -189,7 +189,7 @@ def _end(view: GroupView, form: str) -> str:
         f'<p><label>Member<br/><input name="who" {_WIDE} maxlength="32" required="required"/></label></p>'
         f"{_button('Hand over', act='hand-over')}</form>"
         f'<h2>Delete the group</h2><form method="post" action="{GROUPS_PAGE}/{name}">{_hidden(csrf=form)}'
-        "<p>Everyone loses their place, and nobody can ever make a group of this name again.</p>"
+        "<p>Everyone loses their place, and nobody gets the name again but by the operator of this centre.</p>"
         f'<p><label>Type its name to delete it<br/><input name="who" {_WIDE} required="required"/></label></p>'
         f"{_button('Delete', act='delete')}</form>"
     )

@@ -221,7 +221,8 @@ def _require_empty(connection: sa.Connection, replace: bool) -> None:
         raise Conflict(
             "The state database is not empty.",
             value=f"rows in {', '.join(full)}",
-            next_step="Restore into an empty one, or give up what is there with --replace, after a backup of it.",
+            next_step="Restore into an empty one. "
+            "Or stop the service, back up what is there, and give it up with --replace.",
         )
 
 
