@@ -171,8 +171,8 @@ def _show(options: Options, archive: Archive, name: str | None, as_json: bool) -
         if name.lower() not in manifest.rules:
             click.echo("Nothing is attached to it itself.")
         elif len(both := policy.rules_for(*_parts(name))) > 1:
-            keys = (key for key in (name.lower(), _parts(name)[0].lower()) if key in policy.rules)
-            whose = next(keys, "all that it does not name")
+            named = [key for key in (keys[0], _parts(keys[0])[0]) if key in policy.rules]
+            whose = named[0] if named else "all that it does not name"
             click.echo(f"dac.yaml has a rule for {whose} too ({both[0].shown}): whoever reads it must satisfy both.")
     elif not facts:
         click.echo("Nothing is attached to any schema or table: dac.yaml alone decides.")
