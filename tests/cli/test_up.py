@@ -17,6 +17,7 @@ from command_fixture import Run
 from idac.cli.up import _listen
 from idac.core.loading import load_settings
 from idac.core.principal import Principal
+from idac.identity.credentials import new_secret
 from idac.identity.groups import UserGroups
 from idac.web.callers import network_of
 from idac.wiring.identity import open_administration
@@ -168,3 +169,24 @@ def test_a_socket_for_all_addresses_tells_callers_of_both_kinds_apart() -> None:
             ):
                 counted.append(network_of(met.getpeername()[0]))
     assert counted == ["127.0.0.1", "127.0.0.2", "::/64"]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_proxy_is_believed_at_a_socket_for_all_addresses(tmp_path: Path) -> None:
+    (tmp_path / "dac.yaml").write_text("identity: {enabled: true, guesses_per_address: 2}\nserver: {processes: 1}\n")
+    with running(tmp_path, "--host", "::", "--json") as (_, said):
+        port = json.loads(said)["url"].rpartition(":")[2]
+
+        def guesses(*clients: str) -> list[int]:
+            return [
+                http.get(
+                    f"http://127.0.0.1:{port}/auth/api/v1/user-info",
+                    headers={"authorization": f"Bearer {new_secret().text}", "x-forwarded-for": client},
+                ).status_code
+                for client in clients
+            ]
+
+        assert guesses(*(f"198.51.100.{number}" for number in range(4))) == [401] * 4
+        assert guesses(*["198.51.100.9"] * 3) == [401, 401, 429]
+        # Whoever has been tried by the proxy is known by one name, however it writes that.
+        assert guesses("::ffff:198.51.100.9") == [429]

@@ -7,7 +7,8 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Network
 from typing import Any
 
 import click
@@ -54,7 +55,7 @@ def command(options: Options, host: str | None, port: int | None, only: str | No
         # Clients log it, and validators ask for it: whoever reports a fault can say which version it was.
         "headers": [("Server", f"idac/{__version__}")],
         "proxy_headers": True,
-        "forwarded_allow_ips": server.forwarded_allow_ips,
+        "forwarded_allow_ips": _believed(server.forwarded_allow_ips),
         # Streams end with their query; half a minute is for those that are nearly done.
         "timeout_graceful_shutdown": 30,
     }
@@ -105,6 +106,16 @@ def _chosen(loaded: Loaded[DacSettings], host: str | None, port: int | None, onl
         if unknown or not values["parts"]:
             raise click.UsageError(f"There is no part {', '.join(sorted(unknown)) or only!r}. Allowed: query, jobs.")
     return Loaded(DacSettings.model_validate(values), loaded.values, loaded.origins, loaded.folder)
+
+
+def _believed(proxies: str) -> str:
+    """Proxies, those of IPv4 also as a socket names them that hears both kinds of addresses."""
+    names = [name.strip() for name in proxies.split(",")]
+    for name in tuple(names):
+        with suppress(ValueError):  # of IPv6, or * for all
+            network = IPv4Network(name)
+            names.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return ",".join(names)
 
 
 def _listen(host: str, port: int) -> socket.socket:

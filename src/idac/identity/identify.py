@@ -28,6 +28,7 @@ from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore, ms
 from idac.identity.throttle import Throttle
+from idac.web.callers import unmapped
 
 #: Callers remembered at once; the one seen longest ago is forgotten first.
 _KEPT = 20_000
@@ -35,6 +36,8 @@ _KEPT = 20_000
 _PASSWORD_S = 300.0
 #: Looks at the state database at once; threads of their own, since every request needs them first.
 _LOOKS = 16
+#: Of those for whom an address must wait, at once, so that guesses leave the state database to others.
+_DOUBTFUL_LOOKS = 2
 #: Of those for whom an address must wait, at once, so that guesses leave the state database to others.
 _DOUBTFUL_LOOKS = 2
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -69,6 +72,7 @@ class Identifier:
         self._throttle, self._ledger, self._settings = throttle, ledger, settings
         self._cookies, self._hashing = cookies, hashing
         self._looking = anyio.CapacityLimiter(_LOOKS)
+        self._doubting = anyio.CapacityLimiter(_DOUBTFUL_LOOKS)
         self._doubting = anyio.CapacityLimiter(_DOUBTFUL_LOOKS)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._wrong: OrderedDict[str, float] = OrderedDict()
@@ -249,7 +253,7 @@ class Identifier:
 
 def address_of(request: Request) -> str:
     """The caller's address; that of a proxy's client where the server believes the proxy."""
-    return request.client.host if request.client is not None else "unknown"
+    return unmapped(request.client.host) if request.client is not None else "unknown"
 
 
 def _basic(value: str) -> tuple[str, str]:

@@ -9,15 +9,23 @@ from starlette.requests import Request
 from idac.core.principal import ANONYMOUS, Principal
 
 
+def unmapped(address: str) -> str:
+    """The address; that of IPv4 where it is one in the form of IPv6, as sockets that hear both kinds have it."""
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return str(mapped) if mapped is not None else address
+
+
 def network_of(address: str) -> str:
     """The address, or for IPv6 the network of it that one customer has whole."""
+    address = unmapped(address)
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address[:64]
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:  # how a socket that hears both kinds names callers of the older one
-            return str(parsed.ipv4_mapped)
+    if parsed.version == 6:
         return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
     return str(parsed)
 
