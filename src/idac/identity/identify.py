@@ -38,8 +38,6 @@ _PASSWORD_S = 300.0
 _LOOKS = 16
 #: Of those for whom an address must wait, at once, so that guesses leave the state database to others.
 _DOUBTFUL_LOOKS = 2
-#: Of those for whom an address must wait, at once, so that guesses leave the state database to others.
-_DOUBTFUL_LOOKS = 2
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -72,7 +70,6 @@ class Identifier:
         self._throttle, self._ledger, self._settings = throttle, ledger, settings
         self._cookies, self._hashing = cookies, hashing
         self._looking = anyio.CapacityLimiter(_LOOKS)
-        self._doubting = anyio.CapacityLimiter(_DOUBTFUL_LOOKS)
         self._doubting = anyio.CapacityLimiter(_DOUBTFUL_LOOKS)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._wrong: OrderedDict[str, float] = OrderedDict()
