@@ -11,10 +11,11 @@ from argon2 import PasswordHasher
 from idac.core.errors import AccessDenied, NotAuthenticated
 from idac.identity import passwords, sign_in
 from idac.identity.administration import Administration
-from idac.identity.credentials import new_secret, parse_plain
+from idac.identity.credentials import identity_credential, new_secret, parse_plain
 from idac.identity.directory import Directory
+from idac.identity.external import ExternalAccounts
 from idac.identity.ledger import Ledger
-from idac.identity.model import Account
+from idac.identity.model import Account, ExternalIdentity
 from idac.identity.schema import SESSIONS
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import Proven, SignIn
@@ -93,6 +94,28 @@ def test_a_new_password_that_waits_for_a_log_in_ends_it(
     assert presented is not None
     with pytest.raises(NotAuthenticated):
         Directory(store).by_session(presented)
+
+
+def test_a_log_in_by_an_identity_that_is_being_unlinked_opens_nothing(
+    ways: SignIn, ada: Account, store: IdentityStore
+) -> None:
+    accounts, github = ExternalAccounts(store), ExternalIdentity("https://github.com", "1815", "ada")
+    accounts.link("ada", github, actor="ada")
+    proven = Proven(ada, identity_credential(github.issuer, github.subject))
+    open_session(ways, proven)
+
+    def unlink(records: Records) -> None:
+        records.lock_account(ada.id)
+        records.unlink_identity(ada.id, github.issuer, github.subject)
+        records.end_sessions(ada.id)
+
+    later = during(store, unlink, lambda: open_session(ways, proven))
+    with pytest.raises(NotAuthenticated) as caught:
+        later.result()
+    assert caught.value.text == (
+        "This identity does not lead to the account any more. Given: 1815 of https://github.com. Log in by another."
+    )
+    assert sessions(store) == 0
 
 
 def test_an_old_hash_is_made_anew_and_never_written_over_a_new_password(

@@ -67,6 +67,11 @@ def password_credential(kept: str) -> str:
     return f"password:{_digest(f'idac password {kept}')[:32]}"
 
 
+def identity_credential(issuer: str, subject: str) -> str:
+    """What a log-in by an identity provider is known by until its session is open; no issuer has a blank in it."""
+    return f"identity:{issuer} {subject}"
+
+
 def form_token(cookie: str) -> str:
     """The text that forms of one browser carry, so that no other site can send them in its name."""
     return hmac.new(cookie.encode(), b"idac form", hashlib.sha256).hexdigest()

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from idac.core.errors import AccessDenied, NotAuthenticated, NotFound, UserError
 from idac.core.principal import Principal
 from idac.identity.cookies import Cookies
+from idac.identity.credentials import identity_credential
 from idac.identity.external import ExternalAccounts
 from idac.identity.flows import FLOW_S, Flow, Flows
 from idac.identity.gate import LOG_IN_PATH
@@ -121,7 +122,8 @@ class ProviderRoutes:
         account = await self._web.in_state_thread(
             lambda: self._accounts.account_for(identity, address=address_of(request), may_create=may_create)
         )
-        secret = await self._log_in.open_session(request, Proven(account), provider.name)
+        proven = Proven(account, identity_credential(identity.issuer, identity.subject))
+        secret = await self._log_in.open_session(request, proven, provider.name)
         answer = Response(status_code=303, headers={"location": flow.next_path, "cache-control": "no-store"})
         self._cookies.set_session(request, answer, secret.text)
         return answer

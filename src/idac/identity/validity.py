@@ -27,9 +27,22 @@ def require_good(records: Records, credential: str | None, account: Account) -> 
             raise NotAuthenticated("Your log-in has ended.", next_step="Log in again.")
     elif kind == "password":
         require_password(records, account, credential)
+    elif kind == "identity":
+        _require_identity(records, key, account)
     else:
         raise NotAuthenticated("Nothing is changed by this way to log in.", value=kind, next_step="Log in again.")
     return None
+
+
+def _require_identity(records: Records, key: str, account: Account) -> None:
+    issuer, _, subject = key.partition(" ")
+    found = records.account_of_identity(issuer, subject)
+    if found is None or found.id != account.id:
+        raise NotAuthenticated(
+            "This identity does not lead to the account any more.",
+            value=f"{subject[:100]} of {issuer[:200]}",
+            next_step="Log in by another.",
+        )
 
 
 def _good_token(records: Records, key: str, account: Account) -> Token:
