@@ -15,12 +15,12 @@ from identity_centre import ME, RESTRICTED, IdentityCentre, ago, ahead, form_tok
 from services import http
 
 type Door = Literal[
-    "open", "data", "jobs", "work", "person", "tokens", "groups", "admin", "forms", "exchange", "session"
+    "front", "open", "data", "jobs", "work", "person", "tokens", "groups", "admin", "forms", "exchange", "session"
 ]
 
 #: What each address is, by how it begins; the longest that fits counts, and an address that none fits fails.
 DOORS: dict[str, Door] = {
-    "/": "open",
+    "/": "front",
     "/api/health": "open",
     "/api/tap": "open",
     "/api/tap/sync": "data",
