@@ -285,6 +285,14 @@ def test_a_start_goes_on_where_administrators_are_shut_out(administration: Admin
     assert [account.name for account in administration.accounts()] == ["ada", "bob"]
 
 
+def test_a_new_password_ends_the_one_time_link(administration: Administration) -> None:
+    administration.add_account("ada", actor=ME)
+    link = administration.log_in_link("ada", actor=ME)
+    administration.set_password("ada", "correct horse battery", actor=ME)
+    with administration.store.write() as records:
+        assert records.take_link(link.key) is None
+
+
 def test_the_first_administrator_gets_links_until_one_was_used(administration: Administration) -> None:
     first = administration.first_administrator(actor=ME)
     again = administration.first_administrator(actor=ME)

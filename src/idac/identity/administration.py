@@ -143,7 +143,7 @@ class Administration:
             return replace(account, is_admin=not dismiss)
 
     def set_password(self, name: str, password: str, *, actor: str) -> Account:
-        """Give the account a password, and end its browser sessions, which may be someone else's."""
+        """Give the account a password, and end its browser sessions and one-time link, which may be someone else's."""
         hashed = hash_password(password)
         with self.store.write() as records:
             account = _lock_account(records, name)
@@ -151,6 +151,7 @@ class Administration:
                 raise BadParameter("A service has no password.", value=name, next_step=_FOR_SERVICES.format(name))
             records.change_account(account.id, password=hashed)
             ended = records.end_sessions(account.id)
+            records.remove_links(account.id)
             records.note(actor, "user password", name, sessions=ended)
             return replace(account, has_password=True)
 
