@@ -78,6 +78,9 @@ def test_a_group_by_the_api_from_its_beginning_to_its_end(centre: IdentityCentre
         }
         assert ada.put(f"{API}/groups/shear/members/cyd", json={"expires": None}).status_code == 204
         assert ada.put(f"{API}/groups/shear/members/cyd", json={}).status_code == 400
+        passed_over = ada.put(f"{API}/groups/shear/managers/bob", json={"expires": until})
+        assert passed_over.status_code == 400
+        assert "There is no such key. Given: expires. Allowed: an empty body. Leave it out." in passed_over.text
         assert ada.put(f"{API}/groups/shear/managers/bob", json={}).status_code == 204
         assert bob.delete(f"{API}/groups/shear/members/cyd").status_code == 204
         assert bob.delete(f"{API}/groups/shear/invitations/{link['invitation']}").status_code == 204

@@ -15,12 +15,13 @@ from idac.identity.directory import Directory
 from idac.identity.external import ExternalAccounts
 from idac.identity.ledger import Ledger
 from idac.identity.model import Account, ExternalIdentity
+from idac.identity.passwords import hash_password
 from idac.identity.settings import IdentitySettings
 from idac.identity.sign_in import SignIn
 from idac.identity.store import IdentityStore
 from idac.identity.throttle import Throttle
 
-HERE = "192.0.2.1"
+HERE, WORDS = "192.0.2.1", "correct horse battery"
 SETTINGS = IdentitySettings(device_clients={"idac": "idac login"})
 TOLD = (
     "A service has no log-in. Given: robot. Allowed: accounts of people. "
@@ -50,6 +51,18 @@ def test_a_link_that_was_kept_opens_no_session(store: IdentityStore, robot: Acco
     with pytest.raises(AccessDenied) as refused:
         ways.open_session(proven.account, address=HERE, how="link")
     assert str(refused.value) == TOLD
+
+
+def test_a_password_that_was_kept_is_good_for_nothing(store: IdentityStore, robot: Account) -> None:
+    with store.write() as records:
+        records.change_account(robot.id, password=hash_password(WORDS))
+    ways = SignIn(store, SETTINGS, Throttle(store, SETTINGS), Ledger(store))
+    proven = ways.by_password("robot", WORDS, HERE)
+    with pytest.raises(AccessDenied) as refused:
+        Directory(store).by_account(proven.account.id, proven.credential)
+    assert str(refused.value) == TOLD
+    with pytest.raises(AccessDenied, match=r"^A service has no log-in\."):
+        Directory(store).current(Principal("robot", "service", credential=proven.credential))
 
 
 def test_a_session_that_was_kept_is_good_for_nothing(store: IdentityStore, robot: Account) -> None:

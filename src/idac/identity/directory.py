@@ -206,7 +206,8 @@ def require_person(account: Account) -> None:
 
 
 def require_password(records: Records, account: Account, credential: str) -> None:
-    """Raise UnknownCredential where the account's password is not the one that *credential* tells."""
+    """Raise UnknownCredential where the account's password is not the one that *credential* tells, or a service's."""
+    require_person(account)
     kept = records.password_hash(account.id)
     if kept is None or not hmac.compare_digest(password_credential(kept), credential):
         raise UnknownCredential("This password is not the account's any more.", next_step="Log in again.")

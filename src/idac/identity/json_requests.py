@@ -40,6 +40,12 @@ def json_object(body: bytes, *known: str) -> dict[str, Any]:
     return value
 
 
+def require_no_keys(body: bytes) -> None:
+    """Raise BadParameter for a body that says something to what asks for nothing; ``{}`` is as good as none."""
+    if body.strip():
+        json_object(body)
+
+
 def text_of(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
     if value is None:

@@ -14,7 +14,7 @@ from idac.core.quota import SERVICES, Quota
 from idac.identity.administration import Administration
 from idac.identity.claimed_rights import rights_json
 from idac.identity.cookies import Cookies
-from idac.identity.json_requests import by_session, json_object, moment_of, text_of
+from idac.identity.json_requests import by_session, json_object, moment_of, require_no_keys, text_of
 from idac.identity.model import SCOPES, TOKEN_KINDS, Account, AuditEntry, Token, TokenKind
 from idac.identity.pages import page, tokens_body
 from idac.identity.quotas import Quotas
@@ -187,6 +187,7 @@ class ApiRoutes:
     async def unfreeze(self, request: Request) -> Response:
         principal, name = principal_of(request), request.path_params["name"]
         self._cookies.require_own_form(request, principal, request.headers.get("x-csrf-token"))
+        require_no_keys(await request.body())
         account = await self._web.in_state_thread(lambda: self._administration.unfreeze(name, actor=principal.name))
         return JSONResponse(account_json(account, self._administration.store.now()), headers=_PRIVATE)
 

@@ -15,7 +15,7 @@ from idac.identity.group_model import GroupView, Invitation, Role, UserGroup
 from idac.identity.groups import UserGroups
 from idac.identity.identify import address_of
 from idac.identity.invitations import Invitations
-from idac.identity.json_requests import json_object, moment_of, text_of
+from idac.identity.json_requests import json_object, moment_of, require_no_keys, text_of
 from idac.identity.pages_groups import JOIN_PATH
 from idac.web.context import WebContext
 from idac.web.routes import Policy, PolicyRoute, principal_of
@@ -114,6 +114,8 @@ class GroupRoutes:
         return await self._manager(request, manages=False)
 
     async def _manager(self, request: Request, *, manages: bool) -> Response:
+        self._sender(request)
+        require_no_keys(await request.body() if manages else b"")
         name, who = request.path_params["name"], request.path_params["username"]
         return await self._done(request, lambda me: self._groups.set_manager(me, name, who, manages=manages))
 
@@ -176,6 +178,8 @@ class GroupRoutes:
         return await self._answer(request, accept=False)
 
     async def _answer(self, request: Request, *, accept: bool) -> Response:
+        self._sender(request)
+        require_no_keys(await request.body() if accept else b"")
         key = request.path_params["key"]
         return await self._done(request, lambda me: self._invitations.answer(me, key, accept=accept))
 
