@@ -139,7 +139,7 @@ class Deaf(Counting):
         super().__init__()
         self.words = 0
 
-    def _count(self, n: int, hold: bool, context: RunContext) -> Iterator[bytes]:
+    def _count(self, job_id: str, n: int, hold: bool, context: RunContext) -> Iterator[bytes]:
         def hear() -> None:
             self.words += 1
             if self.words > 1:
