@@ -61,13 +61,13 @@ def measure_checks(folder: Path, count: int) -> dict[str, float]:
     tokens = [administration.add_token("ada", f"t{n}", actor="bench")[1].text for n in range(100)]
 
     async def run() -> dict[str, float]:
-        throttle = Throttle(store, settings)
+        throttle, ledger = Throttle(store, settings), Ledger(store)
         identifier = Identifier(
             store,
             Directory(store),
-            SignIn(store, settings, throttle),
+            SignIn(store, settings, throttle, ledger),
             throttle,
-            Ledger(store),
+            ledger,
             settings,
             Cookies(PublicUrl(None), "bench", 60),
             anyio.CapacityLimiter(2),
