@@ -12,9 +12,12 @@ from argon2 import PasswordHasher
 from idac.core.database import Database, open_database
 from idac.identity import passwords
 from idac.identity.administration import Administration
+from idac.identity.groups import UserGroups
+from idac.identity.invitations import Invitations
 from idac.identity.schema import metadata
 from idac.identity.settings import DataRight, IdentitySettings
 from idac.identity.store import IdentityStore
+from idac.identity.throttle import Throttle
 from identity_clock import Clock
 from services.postgresql import PostgresServer
 
@@ -71,3 +74,13 @@ def store(database: Database, clock: Clock) -> IdentityStore:
 @pytest.fixture
 def administration(store: IdentityStore) -> Administration:
     return Administration(store, SETTINGS)
+
+
+@pytest.fixture
+def groups(administration: Administration) -> UserGroups:
+    return UserGroups(administration)
+
+
+@pytest.fixture
+def invitations(groups: UserGroups, administration: Administration) -> Invitations:
+    return Invitations(groups, Throttle(administration.store, administration.settings))

@@ -41,11 +41,6 @@ def administration(store: IdentityStore) -> Administration:
     return made
 
 
-@pytest.fixture
-def groups(administration: Administration) -> UserGroups:
-    return UserGroups(administration)
-
-
 def claim(store: IdentityStore, *names: str, subject: str = "1", username: str = "dan") -> str:
     """Log somebody in whose provider says that they are in groups; returns the account's name."""
     identity = ExternalIdentity("https://sso.example.org", subject, username, groups=frozenset(names))

@@ -65,16 +65,6 @@ def administration(store: IdentityStore) -> Administration:
     return made
 
 
-@pytest.fixture
-def groups(administration: Administration) -> UserGroups:
-    return UserGroups(administration)
-
-
-@pytest.fixture
-def invitations(groups: UserGroups, store: IdentityStore) -> Invitations:
-    return Invitations(groups, Throttle(store, SETTINGS))
-
-
 def who(name: str, *, admin: bool = False) -> Principal:
     return Principal(name, "user", is_admin=admin)
 

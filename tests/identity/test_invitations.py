@@ -44,16 +44,6 @@ def administration(store: IdentityStore) -> Administration:
     return made
 
 
-@pytest.fixture
-def groups(administration: Administration) -> UserGroups:
-    return UserGroups(administration)
-
-
-@pytest.fixture
-def invitations(groups: UserGroups, store: IdentityStore) -> Invitations:
-    return Invitations(groups, Throttle(store, SETTINGS))
-
-
 def join(invitations: Invitations, principal: Principal, group: str, *, by: Principal = ADA) -> None:
     made = invitations.invite(by, group, principal.name)
     invitations.answer(principal, made.key, accept=True)

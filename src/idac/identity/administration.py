@@ -477,8 +477,7 @@ def require_account(records: Records, name: str) -> Account:
 
 def _lock_account(records: Records, name: str) -> Account:
     """The account as it is now and stays until this transaction ends."""
-    records.lock_account(require_account(records, name).id)
-    return require_account(records, name)
+    return records.lock_account(require_account(records, name).id)
 
 
 def _require_group(records: Records, name: str) -> int:

@@ -28,8 +28,7 @@ def forget_claims(store: IdentityStore, name: str, *, actor: str) -> TakenBack:
     What they say then counts again: somebody who must not have it is frozen, or taken out of the team there.
     """
     with store.write() as records:
-        account = require_account(records, name)
-        records.lock_account(account.id)
+        account = records.lock_account(require_account(records, name).id)
         found = TakenBack(*_groups_and_rights(records, account), bool(records.claimed_administrator(account.id)))
         for table in (CLAIMED_RIGHTS, CLAIMED_ADMINS):
             records.connection.execute(sa.delete(table).where(table.c.account == account.id))

@@ -55,7 +55,9 @@ class ExternalAccounts:
                 full_name=identity.full_name or account.full_name,
                 email=identity.email or account.email,
             )
-            return _as_it_is(records, account)
+            found = records.account_by_id(account.id)
+            assert found is not None  # noqa: S101  accounts are never removed
+            return found
 
     def link(self, account_name: str, identity: ExternalIdentity, *, actor: str, credential: str | None = None) -> None:
         """Let *identity* lead to an account that is there; Conflict where it leads to another.
@@ -90,8 +92,7 @@ class ExternalAccounts:
         with self._store.write() as records:
             account = records.account(account_name)
             if account is not None:
-                records.lock_account(account.id)  # of two ways in that end in one moment, one stays
-                account = _as_it_is(records, account)
+                account = records.lock_account(account.id)  # of two ways in that end in one moment, one stays
                 require_good(records, f"session:{session}" if session is not None else None, account)
             held = records.identities(account.id) if account is not None else []
             if account is None or (issuer, subject) not in held:
@@ -126,8 +127,7 @@ class ExternalAccounts:
 
         What was read before the account was locked may be so no longer: of two log-ins in one moment one waits here.
         """
-        self._set_groups(records, account, identity)
-        locked = _as_it_is(records, account)
+        locked = self._set_groups(records, account, identity)
         set_claimed_rights(records, locked, identity)
         self._set_administrator(records, locked, identity)
         return locked
@@ -154,17 +154,19 @@ class ExternalAccounts:
         records.note(name, "user add", name, address=address, kind="user", uid=account.uid, issuer=identity.issuer)
         return account
 
-    def _set_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
+    def _set_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> Account:
+        """Let the account be in the groups that the issuer says; returns it, locked, as all groups are before it."""
         for name in identity.groups:
             require_group_name(name)
         if any(records.group_id(name) is None for name in identity.groups):
             self._make_groups(records, account, identity)
         found = (records.lock_group(name, shared=True) for name in sorted(identity.groups))
         kept = [group_id for group_id in found if group_id is not None]
-        records.lock_account(account.id)  # two log-ins at once would wait for each other's places
+        locked = records.lock_account(account.id)  # two log-ins at once would wait for each other's places
         for group_id in kept:
             add_member(records, group_id, account.id, source=identity.issuer, expires=identity.groups_until)
         remove_claimed_places(records, account.id, identity.issuer, but=kept)
+        return locked
 
     def _make_groups(self, records: Records, account: Account, identity: ExternalIdentity) -> None:
         """Make the groups that are not there, but for those of names that a user has, or that a deleted group had.
@@ -182,12 +184,6 @@ class ExternalAccounts:
                     "a claim names a group that was deleted: idac group add --again makes it again",
                     extra={"group": name, "issuer": identity.issuer},
                 )
-
-
-def _as_it_is(records: Records, account: Account) -> Account:
-    found = records.account_by_id(account.id)
-    assert found is not None  # noqa: S101  accounts are never removed
-    return found
 
 
 def _free_name(records: Records, wanted: str) -> str:

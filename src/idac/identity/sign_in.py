@@ -103,9 +103,7 @@ class SignIn:
         """
         secret = new_secret(prefix="")
         with self._store.write() as records:
-            records.lock_account(account.id)  # who ends the account's sessions comes before this one, or finds it
-            now = records.account_by_id(account.id)
-            assert now is not None  # noqa: S101  accounts are never removed
+            now = records.lock_account(account.id)  # who ends its sessions comes before this one, or finds it
             require_person(now)
             require_good(records, credential, now)
             ends = records.now + timedelta(seconds=self._settings.session_s)

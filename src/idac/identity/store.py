@@ -103,13 +103,17 @@ class Records:
         """
         self.connection.execute(sa.select(NUMBERS.c.next).where(NUMBERS.c.name == "id").with_for_update())
 
-    def lock_account(self, account_id: int) -> None:
+    def lock_account(self, account_id: int) -> Account:
         """Let nobody else give the account more of anything, or change it, until this transaction ends.
 
-        It comes after the locks of groups. Places in groups can still be given to it.
+        Returns it as it is now: what was read before may be so no longer. It comes after the locks of groups. Places in
+        groups can still be given to it.
         """
         query = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == account_id)
         self.connection.execute(query.with_for_update(key_share=True))
+        found = self.account_by_id(account_id)
+        assert found is not None  # noqa: S101  accounts are never removed
+        return found
 
     def lock_group(self, name: str, *, shared: bool = False) -> int | None:
         """Let nobody else change the group until this transaction ends; returns its id, None where it is not there.

@@ -57,11 +57,11 @@ class Footer:
 class ParquetFiles:
     """Thread-safe. *stores* are those in which files may lie that are no paths of this machine."""
 
-    def __init__(self, stores: Sequence[S3BucketStore] = (), footer_bytes: int = _FOOTER_BYTES) -> None:
+    def __init__(self, stores: Sequence[S3BucketStore] = ()) -> None:
         self._stores = {f"{store.location}/": store for store in stores}
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, Footer] = OrderedDict()
-        self._footer_bytes, self._limit = 0, footer_bytes
+        self._footer_bytes = 0
 
     def are_local(self, paths: Sequence[str]) -> bool:
         """True for files on this machine."""
@@ -89,7 +89,12 @@ class ParquetFiles:
         *,
         threads: bool = False,
     ) -> Iterator[pa.Table]:
-        """A table for each of *groups*, with the columns in its place in *columns*; a store is asked once for all."""
+        """A table for each of *groups*, with the columns in its place in *columns*; a store is asked once for all.
+
+        For none of them nothing is opened.
+        """
+        if not groups:
+            return
         with self._errors(path):
             footer = self.footer(path)
             with self._opened(path, footer, groups, columns) as source:
@@ -119,7 +124,7 @@ class ParquetFiles:
             if path not in self._footers:
                 self._footers[path] = footer
                 self._footer_bytes += footer.metadata.serialized_size
-            while self._footer_bytes > self._limit and len(self._footers) > 1:
+            while self._footer_bytes > _FOOTER_BYTES and len(self._footers) > 1:
                 _, old = self._footers.popitem(last=False)
                 self._footer_bytes -= old.metadata.serialized_size
         return footer

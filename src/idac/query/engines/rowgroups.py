@@ -117,8 +117,6 @@ class RowGroupReader:
             for number, group in found.items()
             if group is None or not group.has(columns)
         }
-        if not lacking:
-            return [group for group in found.values() if group is not None]
         threads = any(len(names) >= _MANY_COLUMNS for names in lacking.values())
         read = self._files.iter_row_groups(path, [[n] for n in lacking], list(lacking.values()), threads=threads)
         try:
