@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from idac.core import machine
 from idac.core.rights import ReadRule, RightsPolicy
 from idac.core.settings import Section
 
@@ -17,12 +17,16 @@ _PROCESS_BYTES = 300 << 20
 _PARSER_BYTES = 16 << 20
 
 
+def _default_memory_gib() -> float:
+    return min(max(round(machine.memory_bytes() / 4 / 2**30, 1), 1.0), 32.0)
+
+
 class IngestSettings(Section):
     """How ``idac catalog add`` and ``replace`` turn a source into a HATS catalogue."""
 
-    memory_gib: Annotated[float, Field(ge=0.5, le=4096)] = 4.0
-    """Memory that an ingest may use, in GiB; what does not fit is sorted on disk. 4 GiB suits a laptop; give a large
-    table on a large machine more, and it is sorted in memory alone."""
+    memory_gib: Annotated[float, Field(ge=0.5, le=4096)] = Field(default_factory=_default_memory_gib)
+    """Memory that an ingest may use, in GiB; what does not fit is sorted on disk, which takes longer. Default: a
+    quarter of the machine's (of a container's, where it has a bound), at most 32: a service has room beside it."""
 
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads that sort and write. Default: the processors of the machine, at most 16."""
@@ -49,7 +53,7 @@ class IngestSettings(Section):
 
     @property
     def worker_count(self) -> int:
-        return self.workers or min(os.cpu_count() or 1, 16)
+        return self.workers or min(machine.processors(), 16)
 
     @property
     def parser_count(self) -> int:

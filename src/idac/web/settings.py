@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from idac.core import machine
 from idac.core.settings import Section
 
 
@@ -21,7 +21,7 @@ class ServerSettings(Section):
     """TCP port; 0 takes a free one."""
 
     processes: Annotated[int, Field(ge=1, le=64)] = Field(
-        default_factory=lambda: max(1, min(4, (os.cpu_count() or 1) // 4))
+        default_factory=lambda: max(1, min(4, machine.processors() // 4))
     )
     """Processes that answer at this address, each with its share of engine.memory_gib and of the places. One process
     answers some 400 small queries a second; default: one for every four processors, at most 4."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
+from idac.core import machine
+
 #: Arrow and numpy let other threads run while they work, so that a long result uses several cores. More than four
 #: would only take them from other queries: the engine that makes the rows needs some as well.
-_THREADS = min(4, os.cpu_count() or 1)
+_THREADS = min(4, machine.processors())
 
 
 @cache

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from idac.core import machine
 from idac.core.settings import Section
 
 
 def _default_memory_gib() -> float:
     """Half of the machine's memory: the other half is for the page cache, which scans live on."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1.0, round(total / 2 / 2**30, 1))
+    return max(1.0, round(machine.memory_bytes() / 2 / 2**30, 1))
 
 
 class DuckDBSettings(Section):
@@ -24,10 +23,10 @@ class DuckDBSettings(Section):
     """Memory of all queries together, in GiB. Default: half of the machine's. Buffers of results come on top."""
 
     kept_gib: Annotated[float, Field(ge=0, le=4096)] = Field(default_factory=lambda: _default_memory_gib() / 8)
-    """Memory for row groups that were read lately, in GiB, beside memory_gib: cones and look-ups where people look
-    most then touch no file. Default: a sixteenth of the machine's memory."""
+    """Memory for row groups that were decoded lately, in GiB, beside memory_gib: cones and look-ups where people look
+    most then decode nothing, and touch no object store. Default: a sixteenth of the machine's memory."""
 
-    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=machine.processors)
     """Processors that one heavy query may use. Default: all."""
 
     interactive_places: Annotated[int, Field(ge=1, le=64)] = 4

@@ -1,0 +1,78 @@
+"""What of this machine a process may use: a container's share where it runs in one, and not the host's whole."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+@cache
+def memory_bytes() -> int:
+    """Bytes of memory of the machine, or of the control group that bounds this process."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([whole, *memory_limits(_CONTROL_GROUPS, _own_groups())])
+
+
+@cache
+def processors() -> int:
+    """Processors that this process may use, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(math.ceil(share) for share in processor_limits(_CONTROL_GROUPS, _own_groups()))]))
+
+
+def memory_limits(root: Path, groups: str) -> Iterator[int]:
+    """Bounds in bytes of the groups that ``/proc/self/cgroup`` lists as *groups*, and of those round them.
+
+    *root* is where the kernel shows its control groups, version 1 or 2.
+    """
+    for folder in _folders(root, groups, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            words = _words(folder / name)
+            if words and words[0].isdigit():
+                yield int(words[0])
+
+
+def processor_limits(root: Path, groups: str) -> Iterator[float]:
+    """The same for processors: how many may be kept busy all the time."""
+    for folder in _folders(root, groups, "cpu"):
+        words = _words(folder / "cpu.max") or [
+            *_words(folder / "cpu.cfs_quota_us"),
+            *_words(folder / "cpu.cfs_period_us"),
+        ]
+        if len(words) == len(("quota", "period")) and all(word.isdigit() for word in words) and int(words[1]):
+            yield int(words[0]) / int(words[1])
+
+
+def _own_groups() -> str:
+    try:
+        return _OWN_GROUPS.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _folders(root: Path, groups: str, controller: str) -> Iterator[Path]:
+    """The folders of a controller's groups, inside out. A container may see its own as the root."""
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top = root
+        elif controller in controllers.split(","):
+            top = root / controller
+        else:
+            continue
+        inside = Path(path.lstrip("/"))
+        for part in (inside, *inside.parents):
+            yield top / part
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except OSError:
+        return []

@@ -1,0 +1,61 @@
+"""A container's share of the machine, as the kernel tells it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from idac.core.machine import memory_bytes, memory_limits, processor_limits, processors
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+
+
+def test_version_2_bounds_a_process_by_its_group_and_those_round_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "kube/pod/memory.max": "max",
+            "kube/pod/cpu.max": "150000 100000",
+            "kube/memory.max": "4294967296",
+            "kube/cpu.max": "max 100000",
+        },
+    )
+    groups = "0::/kube/pod\n"
+    assert list(memory_limits(tmp_path, groups)) == [4294967296]
+    assert list(processor_limits(tmp_path, groups)) == [1.5]
+
+
+def test_a_container_that_sees_its_own_group_as_the_root_is_bounded_by_it(tmp_path: Path) -> None:
+    write(tmp_path, {"memory.max": "1073741824", "cpu.max": "400000 100000"})
+    assert list(memory_limits(tmp_path, "0::/\n")) == [1073741824]
+    assert list(processor_limits(tmp_path, "0::/\n")) == [4.0]
+
+
+def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "memory/docker/a1/memory.limit_in_bytes": "536870912",
+            "memory/memory.limit_in_bytes": "9223372036854771712",
+            "cpu/docker/a1/cpu.cfs_quota_us": "250000",
+            "cpu/docker/a1/cpu.cfs_period_us": "100000",
+            "cpu/cpu.cfs_quota_us": "-1",
+            "cpu/cpu.cfs_period_us": "100000",
+        },
+    )
+    groups = "4:memory:/docker/a1\n2:cpu,cpuacct:/docker/a1\n0::/\n"
+    assert list(memory_limits(tmp_path, groups)) == [536870912, 9223372036854771712]
+    assert list(processor_limits(tmp_path, groups)) == [2.5]
+
+
+def test_without_control_groups_there_is_no_bound(tmp_path: Path) -> None:
+    assert not [*memory_limits(tmp_path, ""), *processor_limits(tmp_path, "0::/gone\n")]
+
+
+def test_this_machine_has_some_of_both() -> None:
+    assert 0 < memory_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 1 <= processors() <= (os.cpu_count() or 1)
