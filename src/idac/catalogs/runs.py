@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from idac.catalogs.spill import Keys, Places, SpilledRun, SpillFile
 
@@ -179,7 +180,7 @@ def _sorted_run(pending: list[tuple[Keys, pa.RecordBatch]], schema: pa.Schema) -
     if len(keys) > 1 and np.any(keys[1:] < keys[:-1]):
         order = np.argsort(keys, kind="stable")
         # From many batches as fast as from one, without the copy that joins them.
-        keys, rows = keys[order], rows.take(pa.array(order))
+        keys, rows = keys[order], pc.take(rows, pa.array(order), boundscheck=False)
     return HeldRun(keys, rows.combine_chunks())
 
 
@@ -211,7 +212,7 @@ def _merge(spans: list[tuple[Run, int, int]], chunk_rows: int) -> Iterator[tuple
         # Each row of the chunk, as it lies there run by run: a stable sort by run, turned round.
         place = np.empty(len(stretch), np.int64)
         place[np.argsort(stretch, kind="stable")] = np.arange(len(stretch))
-        yield keys[at : at + chunk_rows], rows if len(parts) == 1 else rows.take(pa.array(place))
+        yield keys[at : at + chunk_rows], rows if len(parts) == 1 else pc.take(rows, pa.array(place), boundscheck=False)
 
 
 def ranges_between(first: Places, last: Places) -> Places:

@@ -39,6 +39,8 @@ NUMBER_NULLS = [
 #: half as long again.
 _COLUMN_BYTES = 32 << 10
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 512 << 10, 8 << 20
+#: Blocks that wait for each thread, and their bytes: few where they are large, since their rows are larger still.
+_MOST_AHEAD, _AHEAD_BYTES = 4, 4 << 20
 #: Bytes that tell the types where the head is to tell them.
 _HEAD_BYTES = 16 << 20
 #: Blocks are joined up to this size, which is cheaper for everyone who takes them.
@@ -120,7 +122,9 @@ class CsvSource(TableSource):
             while data := stream.read(self._block_bytes):
                 if b'"' not in data and b'"' not in rest:
                     cut = data.rfind(self._header.newline) + 1
-                    block, rest = (rest + data[:cut], data[cut:]) if cut else (b"", rest + data)
+                    # One copy of the block, and not two.
+                    block = b"".join((rest, memoryview(data)[:cut])) if cut else b""
+                    rest = data[cut:] if cut else rest + data
                 else:
                     rest += data
                     cut = _record_end(rest, self._header.newline, self._source.limits.max_cell_bytes)
@@ -218,14 +222,15 @@ class CsvSource(TableSource):
             row += table.num_rows
 
     def _tables(self, chosen: list[int], schema: pa.Schema) -> Iterator[pa.Table]:
-        """The blocks in their order, converted by several threads, at most one more ahead than there are threads."""
+        """The blocks in their order, converted by several threads; some wait, so that none of these has to."""
+        ahead = self._threads * max(1, min(_AHEAD_BYTES // self._block_bytes, _MOST_AHEAD))
         waiting: deque[tuple[bytes, Future[pa.Table]]] = deque()
         row = 1
         with ThreadPoolExecutor(self._threads) as pool:
             for block in itertools.chain(self._blocks(), [None]):
                 if block is not None:
                     waiting.append((block, pool.submit(self._convert, block, chosen, schema, 1)))
-                while waiting and (block is None or len(waiting) > self._threads):
+                while waiting and (block is None or len(waiting) > ahead):
                     data, future = waiting.popleft()
                     try:
                         table = future.result()

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from idac.tables.model import BOOLEAN, DOUBLE, LONG, STRING, TIMESTAMP, Column, DataType
+from idac.tables.readers.packed import float_values
 
 type Kind = Literal["nothing", "bool", "int", "float", "time", "zoned", "text"]
 
@@ -63,8 +64,8 @@ class TypeFinder:
         """
         kind = self._kinds[name]
         if kind == "float":
-            bounds = pc.min_max(column).as_py()
-            return bool(max(abs(bounds["min"] or 0.0), abs(bounds["max"] or 0.0)) >= _EXACT)
+            # What is no number is looked at, too: it compares as neither.
+            return not all(np.abs(float_values(chunk)).max() < _EXACT for chunk in column.chunks if len(chunk))
         return kind in ("time", "zoned", "nothing")
 
     def require_held(self, parse: Parse, data: bytes) -> None:

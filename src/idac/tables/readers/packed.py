@@ -158,5 +158,14 @@ def _offsets(lengths: Values) -> NDArray[np.int32]:
 
 def without_nan(array: pa.Array) -> pa.Array:
     """*array* of floats with null where it has NaN."""
-    nan = pc.is_nan(array)
-    return pc.if_else(nan, None, array) if pc.any(nan).as_py() else array
+    if not len(array) or not np.isnan(float_values(array).min()):
+        # The least of numbers with a NaN among them is NaN, and found several times as fast as where it is.
+        return array
+    return pc.if_else(pc.is_nan(array), None, array)
+
+
+def float_values(array: pa.Array) -> Values:
+    """What stands in the memory of *array*, a number or NaN in the places of nulls as well."""
+    start, end = array.offset, array.offset + len(array)
+    found: Values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[start:end]
+    return found
