@@ -228,6 +228,8 @@ class _Call:
             arguments = self.aggregated(function)
         result = self.made(function, arguments)
         result.meta["distinct"] = bool(node.meta.get("distinct"))
+        # Nodes are compared by their arguments: COUNT(DISTINCT x) is not COUNT(x).
+        result.set("distinct", result.meta["distinct"])
         source = bare(arguments[0])
         if function.stat and isinstance(source, exp.Column):
             result.meta["column"] = source.meta.get("column")
