@@ -30,6 +30,9 @@ from idac.core.errors import BadData
 HEALPIX_COLUMN = "_healpix_29"
 HEALPIX_FIELD = pa.field(HEALPIX_COLUMN, pa.int64(), nullable=False)
 
+#: Least size at which a page ends.
+_PAGE_BYTES = 1 << 20
+
 type FileKind = Literal["data", "margin", "index", "other"]
 type Report = Callable[[int], None]
 
@@ -75,6 +78,9 @@ class ParquetOptions:
             compression=dict.fromkeys(self.compressed, "zstd"),
             compression_level=dict.fromkeys(self.compressed, 1),
             data_page_version="1.0",
+            # One page: what is read of a row group is all of a column, and plain values then lie there in one piece.
+            max_rows_per_page=self.row_group_rows,
+            data_page_size=max(_PAGE_BYTES, 2 * 8 * self.row_group_rows),
             use_dictionary=list(self.dictionary) or False,
             bloom_filter_options=bloom or None,
         )
@@ -251,7 +257,7 @@ def write_id_index(
                 table = table.append_column("Norder", pa.array(orders[at])).append_column("Npix", pa.array(numbers[at]))
                 if writer is None:
                     schema = table.schema
-                    options = index_options(schema, id_column)
+                    options = index_options(schema, id_column, row_group_rows)
                     writer = pq.ParquetWriter(path, schema, metadata_collector=collected, **options)
                     # A close that fails must not be tried again when the writer is collected.
                     stack.callback(setattr, writer, "is_open", False)
@@ -276,11 +282,12 @@ def write_id_index(
     return files
 
 
-def index_options(schema: pa.Schema, id_column: str) -> dict[str, Any]:
-    """How an id index is written: whole numbers plain, since each look-up would have to unpack them."""
+def index_options(schema: pa.Schema, id_column: str, row_group_rows: int) -> dict[str, Any]:
+    """How an id index is written: whole numbers plain and in one page, where a look-up finds them without decoding."""
     texts = [id_column] if not pa.types.is_integer(schema.field(id_column).type) else []
     packed = [*texts, "Norder", "Npix"]
     return {
+        "max_rows_per_page": row_group_rows,
         "use_dictionary": ["Norder", "Npix"],
         "compression": dict.fromkeys(packed, "zstd"),
         "compression_level": dict.fromkeys(packed, 1),

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -38,6 +40,23 @@ class Footer:
         for number in range(self.metadata.num_columns):
             found.setdefault(self.metadata.schema.column(number).path.split(".")[0], []).append(number)
         return found
+
+    def leaf(self, column: str) -> int | None:
+        """The number of the leaf that a column is; None for one of lists, and for no column of the file."""
+        leaves = self._leaves.get(column, [])
+        return leaves[0] if len(leaves) == 1 and self.metadata.schema.column(leaves[0]).path == column else None
+
+    @cached_property
+    def types(self) -> dict[str, pa.DataType]:
+        """The columns, and their types as Arrow has them."""
+        schema = self.metadata.schema.to_arrow_schema()
+        return dict(zip(schema.names, schema.types, strict=True))
+
+    @cached_property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Rows of each row group."""
+        groups = range(self.metadata.num_row_groups)
+        return np.array([self.metadata.row_group(group).num_rows for group in groups], np.int64)
 
     def ranges(self, groups: Sequence[int], columns: Sequence[str]) -> list[tuple[int, int]]:
         """Where the chunks of *columns* (none: of all) begin, and how long they are."""
@@ -95,7 +114,7 @@ class ParquetFiles:
         """
         if not groups:
             return
-        with self._errors(path):
+        with self.errors(path):
             footer = self.footer(path)
             with self._opened(path, footer, groups, columns) as source:
                 # A file, and not its path: for Arrow to find out what kind of place a path names costs more than to
@@ -106,7 +125,7 @@ class ParquetFiles:
 
     def read_whole(self, path: str, columns: Sequence[str]) -> pa.Table:
         """All rows of a small file."""
-        with self._errors(path), self._open(path) as source:
+        with self.errors(path), self._open(path) as source:
             return pq.ParquetFile(source).read(columns=list(columns))
 
     def footer(self, path: str, *, keep: bool = True) -> Footer:
@@ -116,7 +135,7 @@ class ParquetFiles:
             if found is not None:
                 self._footers.move_to_end(path)
                 return found
-        with self._errors(path), self._open(path) as source:
+        with self.errors(path), self._open(path) as source:
             footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END))
         if not keep:
             return footer
@@ -152,7 +171,8 @@ class ParquetFiles:
         return store.open_ranges(key, footer.size, ranges)
 
     @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
+    def errors(self, path: str) -> Iterator[None]:
+        """Raise StoreUnavailable for what goes wrong with the file, whose footer is then read anew."""
         try:
             yield
         except (OSError, pa.ArrowException, NotFound) as error:

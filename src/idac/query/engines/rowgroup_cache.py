@@ -13,6 +13,11 @@ import pyarrow as pa
 
 type Key = tuple[str, int]
 
+#: Row groups that are remembered to have been asked for, kept or not.
+_REMEMBERED = 10_000
+#: Times from which on a row group is worth keeping.
+_OFTEN = 3
+
 
 @dataclass(frozen=True)
 class RowGroup:
@@ -59,6 +64,15 @@ class RowGroupCache:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Key, RowGroup] = OrderedDict()
         self._bytes = 0
+        self._asked: OrderedDict[Key, int] = OrderedDict()
+
+    def is_asked_for_often(self, key: Key) -> bool:
+        """True from the third time that this is asked, unless that is long ago."""
+        with self._lock:
+            self._asked[key] = times = self._asked.pop(key, 0) + 1
+            if len(self._asked) > _REMEMBERED:
+                self._asked.popitem(last=False)
+            return self._limit > 0 and times >= _OFTEN
 
     @property
     def bytes(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, Row
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
 from idac.query.engines.parquet_files import ParquetFiles
+from idac.query.engines.plain_columns import PlainColumns, PlainFile
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
@@ -54,13 +55,25 @@ class _IdIndex:
     cell: str
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is read of each file: *columns* of the rows whose *cell* lies in *ranges* (None: of all)."""
+
+    columns: list[str]
+    cell: str
+    ranges: Ranges | None
+    #: Whether what is decoded is kept.
+    keep: bool
+
+
 class RowGroupReader:
-    """Thread-safe; keeps the row groups that were read last."""
+    """Thread-safe; keeps the row groups that are asked for often."""
 
     def __init__(self, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()) -> None:
         """*kept_bytes* of decoded row groups stay in memory. Files may lie in *stores* as well as on this machine."""
         self._files = ParquetFiles(stores)
         self._kept = RowGroupCache(kept_bytes)
+        self._plain = PlainColumns(self._files)
         self._lock = threading.Lock()
         self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
         self._bounds: OrderedDict[tuple[str, str], tuple[Longs, Longs]] = OrderedDict()
@@ -69,44 +82,95 @@ class RowGroupReader:
         """True for files of which row groups are read here; others are left to the engine."""
         return self._files.are_known(files)
 
+    @property
+    def plain(self) -> PlainColumns:
+        """The columns of files on this machine that need no decoding."""
+        return self._plain
+
     # -- row groups ------------------------------------------------------------------------------------------------
 
     def read(self, storage: HatsStorage, scan: Scan, columns: Sequence[str]) -> pa.Table:
         """The rows of the scan's row groups that lie in its ranges."""
         index, entries = storage.index, scan.entries
         assert entries is not None  # noqa: S101  only selective scans are read here
-        wanted = list(columns)
+        names = list(columns)
         # Where no column is asked for, the rows are counted by this one.
-        if (scan.ranges is not None or not wanted) and storage.healpix_column not in wanted:
-            wanted.append(storage.healpix_column)
-        read = self._read_kept if len(entries) <= _KEPT_UP_TO else self._read_anew
+        if (scan.ranges is not None or not names) and storage.healpix_column not in names:
+            names.append(storage.healpix_column)
+        wanted = _Wanted(names, storage.healpix_column, scan.ranges, keep=len(entries) <= _KEPT_UP_TO)
         pieces = []
         for number in np.unique(index.file[entries]):
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
-            pieces += read(index.files[number], groups, wanted, storage.healpix_column, scan.ranges)
+            pieces += self._read_file(index.files[number], groups, wanted)
         if not pieces:
-            empty = arrow_schema(scan.use.entry.table.columns).empty_table()
-            return empty.select(columns) if columns else empty.select([0])
-        table = pa.concat_tables(pieces, promote_options="permissive")
+            return empty_rows(storage, scan, columns)
+        table = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="permissive")
         if storage.may_hold_nan:
             table = _without_nan(table)
         return table.select(columns) if columns else table.select([0])
 
-    def _read_anew(
-        self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
-    ) -> list[pa.Table]:
-        piece = self._files.read(path, groups, columns, threads=len(groups) >= _THREADED_FROM)
-        return [piece if ranges is None else _within(piece, cell, ranges)]
+    def _read_file(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table]:
+        if not wanted.keep:
+            pieces = self._read_once(path, groups, wanted)
+            return self._read_anew(path, groups, wanted) if pieces is None else pieces
+        # What is asked for often is worth keeping whole; of the rest, the rows that are wanted are less to read.
+        narrow = len(wanted.columns) < _MANY_COLUMNS
+        often = [group for group in groups if narrow and self._kept.is_asked_for_often((path, group))]
+        rarely = [group for group in groups if group not in often]
+        pieces = self._read_once(path, rarely, wanted) if rarely else []
+        if pieces is None:
+            return self._read_kept(path, groups, wanted)
+        return pieces + (self._read_kept(path, often, wanted) if often else [])
 
-    def _read_kept(
-        self, path: str, groups: list[int], columns: list[str], cell: str, ranges: Ranges | None
-    ) -> list[pa.Table]:
-        pieces = []
-        for group in self._row_groups(path, groups, columns, cell):
+    def _read_once(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table] | None:
+        """The rows in the ranges, read from where they lie; None where that can't be done."""
+        if wanted.ranges is None or not self._files.are_local([path]):
+            return None
+        return self._read_plain(path, groups, wanted, wanted.ranges)
+
+    def _read_plain(self, path: str, groups: list[int], wanted: _Wanted, ranges: Ranges) -> list[pa.Table] | None:
+        """The rows in *ranges*, and no more of the columns that lie plain; None where the index does not, in order."""
+        columns, cell = wanted.columns, wanted.cell
+        with self._plain.open(path, columns) as plain:
+            if not all(plain.has(cell, group) for group in groups):
+                return None
+            others = [name for name in columns if not all(plain.has(name, group) for group in groups)]
+            decoded = self._decoded(path, groups, others, wanted) if others else []
+            pieces = []
+            for place, group in enumerate(groups):
+                cells = plain.values(cell, group, 0, int(plain.footer.rows[group]))
+                if (cells[1:] < cells[:-1]).any():
+                    return None
+                spans = _spans(cells, ranges)
+                if not len(spans):
+                    continue
+                first, rows = int(spans[0, 0]), int(spans[-1, 1] - spans[0, 0])
+                # From the first row that is wanted to the last; few lie between them.
+                here = {name: decoded[place].column(name).slice(first, rows) for name in others}
+                here[cell] = pa.array(cells[first : first + rows])
+                table = pa.table(
+                    [here[n] if n in here else plain.array(n, group, first, rows) for n in columns], names=columns
+                )
+                pieces += [table.slice(a - first, b - a) for a, b in spans.tolist()] if len(spans) > 1 else [table]
+        return pieces
+
+    def _decoded(self, path: str, groups: list[int], columns: list[str], wanted: _Wanted) -> list[pa.Table]:
+        """The row groups, each whole."""
+        if wanted.keep:
+            return [group.columns for group in self._row_groups(path, groups, columns, wanted.cell)]
+        return list(self._iter_decoded(path, [(group, columns) for group in groups]))
+
+    def _read_anew(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table]:
+        piece = self._files.read(path, groups, wanted.columns, threads=len(groups) >= _THREADED_FROM)
+        return [piece if wanted.ranges is None else _within(piece, wanted.cell, wanted.ranges)]
+
+    def _read_kept(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table]:
+        ranges, pieces = wanted.ranges, []
+        for group in self._row_groups(path, groups, wanted.columns, wanted.cell):
             piece = None if ranges is None else group.within(ranges)
             if piece is None:
-                piece = group.columns if ranges is None else _within(group.columns, cell, ranges)
-            pieces.append(piece.select(columns))
+                piece = group.columns if ranges is None else _within(group.columns, wanted.cell, ranges)
+            pieces.append(piece.select(wanted.columns))
         return pieces
 
     def _row_groups(self, path: str, numbers: list[int], columns: list[str], cell: str) -> list[RowGroup]:
@@ -117,10 +181,8 @@ class RowGroupReader:
             for number, group in found.items()
             if group is None or not group.has(columns)
         }
-        threads = any(len(names) >= _MANY_COLUMNS for names in lacking.values())
-        read = self._files.iter_row_groups(path, [[n] for n in lacking], list(lacking.values()), threads=threads)
         try:
-            for number, table in zip(lacking, read, strict=True):
+            for number, table in zip(lacking, self._iter_whole(path, lacking), strict=True):
                 group = found[number]
                 group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(cell)
                 self._kept.put((path, number), group)
@@ -129,6 +191,32 @@ class RowGroupReader:
             self._kept.forget(path)
             raise
         return [group for group in found.values() if group is not None]
+
+    def _iter_whole(self, path: str, wanted: dict[int, list[str]]) -> Iterator[pa.Table]:
+        """Row groups with the columns that are wanted of each, those that lie plain as they are."""
+        if not wanted:
+            return
+        if not self._files.are_local([path]):
+            yield from self._iter_decoded(path, list(wanted.items()))
+            return
+        with self._plain.open(path, list({name: None for names in wanted.values() for name in names})) as plain:
+            coded = {group: [n for n in names if not plain.has(n, group)] for group, names in wanted.items()}
+            decoded = self._iter_decoded(path, [(group, names) for group, names in coded.items() if names])
+            for group, names in wanted.items():
+                table, rows = next(decoded) if coded[group] else None, int(plain.footer.rows[group])
+                arrays = [
+                    table.column(name)
+                    if table is not None and name in coded[group]
+                    else plain.array(name, group, 0, rows)
+                    for name in names
+                ]
+                yield pa.table(arrays, names=names)
+
+    def _iter_decoded(self, path: str, wanted: list[tuple[int, list[str]]]) -> Iterator[pa.Table]:
+        threads = any(len(names) >= _MANY_COLUMNS for _, names in wanted)
+        return self._files.iter_row_groups(
+            path, [[g] for g, _ in wanted], [names for _, names in wanted], threads=threads
+        )
 
     # -- what planning asks for --------------------------------------------------------------------------------------
 
@@ -152,9 +240,20 @@ class RowGroupReader:
         found = []
         for number in np.unique(index.file[hits]):
             groups = index.row_group[hits[index.file[hits] == number]].tolist()
-            table = self._files.read(index.files[number], groups, [index.column, index.cell])
-            found.append(_cells_of(table.column(index.column), table.column(index.cell), values))
+            found += self._cells_in(index, index.files[number], groups, values)
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def _cells_in(
+        self, index: _IdIndex, path: str, groups: list[int], values: npt.NDArray[np.generic]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Of one file of the index, the cells of those of *values* that stand in *groups*."""
+        columns = [index.column, index.cell]
+        if self._files.are_local([path]):
+            with self._plain.open(path, columns) as plain:
+                if all(plain.has(name, group) for name in columns for group in groups):
+                    return [_cells_in_group(plain, index, group, values) for group in groups]
+        table = self._files.read(path, groups, columns)
+        return [_cells_of(table.column(index.column), table.column(index.cell), values)]
 
     def _id_index(self, storage: HatsStorage) -> _IdIndex | None:
         key = tuple(storage.id_index_files)
@@ -252,6 +351,27 @@ class RowGroupReader:
         return pa.concat_tables([self._files.read_whole(path, columns) for path in storage.files])
 
 
+def empty_rows(storage: HatsStorage, scan: Scan, columns: Sequence[str]) -> pa.Table:
+    """What ``RowGroupReader.read`` gives where there are no rows; of no columns, the first."""
+    schema = arrow_schema(scan.use.entry.table.columns)
+    if storage.healpix_column not in schema.names:
+        schema = schema.append(pa.field(storage.healpix_column, pa.int64()))
+    return pa.schema([schema.field(name) for name in columns] or [schema.field(0)]).empty_table()
+
+
+def _cells_in_group(
+    plain: PlainFile, index: _IdIndex, group: int, values: npt.NDArray[np.generic]
+) -> npt.NDArray[np.int64]:
+    ids = plain.values(index.column, group, 0, int(plain.footer.rows[group]))
+    ends = np.stack([np.searchsorted(ids, values, side=side) for side in ("left", "right")], axis=1)
+    spans = ends[ends[:, 1] > ends[:, 0]]
+    if not len(spans):
+        return np.empty(0, np.int64)
+    first = int(spans[0, 0])
+    cells = plain.values(index.cell, group, first, int(spans[-1, 1]) - first)
+    return np.concatenate([cells[a - first : b - first] for a, b in spans.tolist()])
+
+
 def _cells_of(ids: pa.ChunkedArray, cells: pa.ChunkedArray, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """Those of *cells* whose id is among *values*."""
     if pa.types.is_integer(ids.type) and not ids.null_count:
@@ -273,6 +393,12 @@ def _without_nan(table: pa.Table) -> pa.Table:
             column = table.column(place)
             table = table.set_column(place, field, pc.if_else(pc.is_nan(column), None, column))
     return table
+
+
+def _spans(cells: npt.NDArray[np.int64], ranges: Ranges) -> npt.NDArray[np.intp]:
+    """First row and the one behind the last, of the rows of each of *ranges* that has any; *cells* are in order."""
+    ends = np.searchsorted(cells, ranges)
+    return np.asarray(ends[ends[:, 1] > ends[:, 0]])
 
 
 def _within(table: pa.Table, column: str, ranges: Ranges) -> pa.Table:

@@ -24,9 +24,11 @@ from idac.query.engines.duckdb.place import Access, Place, Share
 from idac.query.engines.duckdb.queries import QueryWriter, uses_stored_cells
 from idac.query.engines.duckdb.scans import Sources, make_source, row_groups_scanned
 from idac.query.engines.duckdb.settings import DuckDBSettings
-from idac.query.engines.duckdb.stream import DuckDBStream
+from idac.query.engines.duckdb.stream import DuckDBStream, took_too_long
 from idac.query.engines.rowgroups import RowGroupReader
 from idac.query.engines.spool import Budget
+from idac.query.engines.summaries import SummaryQuery, summary_query
+from idac.query.engines.values import LeftToEngine
 from idac.query.plan.model import Plan, Scan
 from idac.query.plan.planning import plan_query
 from idac.query.plan.work import pairs_to_test
@@ -42,6 +44,8 @@ _MOST_READ_AHEAD = 64 * 2**20
 _PAIRS_A_ROW = 10
 #: Memory for each thread of a query. With less, DuckDB 1.5 runs out of it instead of spilling.
 _BYTES_A_THREAD = 128 * 2**20
+#: Threads of a query up to which sums are made without DuckDB: by one thread, in a third of its processor time.
+_FEW_THREADS = 4
 #: Part of the memory that interactive places share.
 _INTERACTIVE_SHARE = 0.25
 #: Part of the memory, beyond that of places, for rows that wait for slow readers.
@@ -68,6 +72,14 @@ class _Here:
 
     stream: DuckDBStream | None = None
     cancelled: bool = False
+
+
+def _unless_cancelled(answer: ReadyStream, here: _Here) -> ReadyStream:
+    """*answer*, whose memory is given back where nobody wants it any more."""
+    if here.cancelled:
+        answer.close()
+        raise Cancelled("The query was stopped.")
+    return answer
 
 
 class DuckDBEngine:
@@ -147,9 +159,7 @@ class DuckDBEngine:
                 with place:
                     answer = ReadyStream(query.columns, direct.run(self._reader), limits.max_rows, self._budget)
                 self._leave(query_id, here)
-                if here.cancelled:
-                    raise Cancelled("The query was stopped.")
-                return answer
+                return _unless_cancelled(answer, here)
         except BaseException:
             self._leave(query_id, here)
             raise
@@ -157,6 +167,16 @@ class DuckDBEngine:
         def release() -> None:
             place.release()
             self._leave(query_id, here)
+
+        left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
+        try:
+            summed = self._summed_up(plan, lane, here, limits, time.monotonic() + left)
+        except BaseException:
+            release()
+            raise
+        if summed is not None:
+            release()
+            return _unless_cancelled(summed, here)
 
         def wanted() -> bool:
             return self._scheduler.waiting_in(lane) > 0
@@ -175,6 +195,36 @@ class DuckDBEngine:
             raise Cancelled("The query was stopped.")
         self._start(stream, plan, database, limits)
         return stream
+
+    def _summary(self, plan: Plan, lane: str) -> SummaryQuery | None:
+        """How *plan* is summed up without SQL; None where DuckDB has so many threads that it is the faster.
+
+        Beside other queries it is as well: arithmetic on arrays takes turns with them at the interpreter's lock,
+        thousands of turns for a large table.
+        """
+        if self._places[lane][0].share.threads > _FEW_THREADS:
+            return None
+        return summary_query(plan, self._reader.plain)
+
+    def _summed_up(self, plan: Plan, lane: str, here: _Here, limits: QueryLimits, until: float) -> ReadyStream | None:
+        """The answer of aggregates over plain columns; None where SQL must give it."""
+        with self._lock:
+            alone = len(self._here) == 1
+        summary = self._summary(plan, lane) if alone else None
+        if summary is None:
+            return None
+
+        def check() -> None:
+            if here.cancelled:
+                raise Cancelled("The query was stopped.")
+            if time.monotonic() > until:
+                raise took_too_long(limits.timeout_s)
+
+        try:
+            table = summary.run(self._reader.plain, check)
+        except LeftToEngine:
+            return None
+        return ReadyStream(plan.query.columns, table, limits.max_rows, self._budget)
 
     def _start(self, stream: DuckDBStream, plan: Plan, place: Place, limits: QueryLimits) -> None:
         try:
@@ -216,12 +266,16 @@ class DuckDBEngine:
         plan = plan_query(query, self._reader, limits.max_rows)
         lane = self.lane(plan)
         direct = lane == "interactive" and direct_query(plan, self._reader) is not None
+        summed = self._summary(plan, lane) is not None
         sources = self._sources(plan, self._read_ahead(self._places[lane][0]), reading=False)
         sql = QueryWriter(plan, sources.sql).write(self._limit(limits))
         if direct:
             sql = f"-- Answered from these row groups without SQL, which would be:\n{sql}"
+        elif summed:
+            sql = f"-- Summed up over these columns without SQL, which would be:\n{sql}"
         scans = tuple(
-            e if direct or e.alias in sources.ahead else _as_scanned(e, plan.scans[e.alias]) for e in plan.estimates
+            e if direct or summed or e.alias in sources.ahead else _as_scanned(e, plan.scans[e.alias])
+            for e in plan.estimates
         )
         return Explanation(sql, scans, sum(s.rows for s in scans), lane)
 
@@ -248,6 +302,8 @@ class DuckDBEngine:
         """Stop every query and free everything."""
         self._scheduler.close()
         with self._lock:
+            for here in self._here.values():
+                here.cancelled = True
             running = [here.stream for here in self._here.values() if here.stream is not None]
         for stream in running:
             with suppress(Exception):

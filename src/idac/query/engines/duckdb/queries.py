@@ -34,6 +34,8 @@ from idac.tables.model import INT, DataType
 _SIDES = {"INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN", "FULL": "FULL JOIN"}
 _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
 _ROW = "__row"
+#: By how much a bound on declinations is wider than the radius, for what rounding may do: the part of it, and degrees.
+_WIDER, _WIDER_DEG = 1 + 1e-7, 1e-9
 _CONSTANT = re.compile(r"[(\s-]*+(?:[0-9.][0-9.e+-]*+|'(?:[^']|'')*+'|NULL|TRUE|FALSE)[)\s]*+")
 #: Tables of a query, common ones written out, up to which that is left to DuckDB.
 _MOST_TABLES = 128
@@ -50,6 +52,8 @@ class _SameCell:
     name: str
     #: The cell of a row of a query round this one.
     outside: tuple[str, ...] = ()
+    #: What the cells are of, where a pair of rows is looked at more closely next.
+    match: SkyMatch | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class QueryWriter:
         moved = dict(self._moved)
         source = _From(plan)
         tables = self._from(source)
-        where = [*map(self._expressions.sql, plan.where), *self._same_cells(source, None)]
+        where = [*self._same_cells(source, None), *map(self._expressions.sql, plan.where)]
         parts = [_with([*common, *source.common]) + "SELECT"]
         if node.args.get("distinct"):
             parts.append("DISTINCT")
@@ -248,11 +252,20 @@ class QueryWriter:
         return text if isinstance(tree, Item) else f"({text})"
 
     def _conditions(self, source: _From, join: Joined) -> list[str]:
-        return [*map(self._expressions.sql, join.conditions), *self._same_cells(source, join)]
+        return [*self._same_cells(source, join), *map(self._expressions.sql, join.conditions)]
 
     def _same_cells(self, source: _From, join: Joined | None) -> list[str]:
         found = [c for c in source.conditions if c.join is join]
-        return [" = ".join((*(self.column(alias, c.name) for alias in c.aliases), *c.outside)) for c in found]
+        cells = [" = ".join((*(self.column(alias, c.name) for alias in c.aliases), *c.outside)) for c in found]
+        return [*cells, *(near for c in found if c.match is not None for near in self._near_in_declination(c.match))]
+
+    def _near_in_declination(self, match: SkyMatch) -> list[str]:
+        """What rules most pairs of a cell out before angles between them are worked out, which costs ten times that."""
+        points = [p.bare(place.point) for place in (match.first, match.second)]
+        if match.radius_deg is None or not all(p.plain_position(point) for point in points):
+            return []
+        first, second = (self._expressions.shapes.point(point)[1] for point in points)
+        return [f"abs({first} - {second}) <= {number(match.radius_deg * _WIDER + _WIDER_DEG)}"]
 
     def _source(self, source: _From, item: Item) -> str:
         """A source under its alias, with the cells that matches need."""
@@ -281,7 +294,8 @@ class QueryWriter:
         many, one = self._cells(source, match)
         source.added.setdefault(match.exploded, []).append((f"UNNEST({many})", name))
         source.added.setdefault(match.keyed, []).append((one, name))
-        source.conditions.append(_SameCell(match.join, (match.exploded, match.keyed), name))
+        near = match.match if isinstance(match.match, SkyMatch) else None
+        source.conditions.append(_SameCell(match.join, (match.exploded, match.keyed), name, match=near))
 
     def _add_cells_for_sub_queries(self, source: _From) -> None:
         """Note the cell of each row that a sub-query looks near: DuckDB joins by a column, and not by a formula."""

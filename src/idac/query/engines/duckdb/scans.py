@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
 from idac.query.engines.duckdb.text import list_of, literal, quoted
-from idac.query.engines.rowgroups import RowGroupReader
+from idac.query.engines.rowgroups import RowGroupReader, empty_rows
 from idac.query.plan.model import Scan
 from idac.tables.arrow import arrow_schema
 from idac.tables.model import DataType
@@ -69,9 +69,9 @@ def make_source(
         sources.sql[scan.use.alias] = _whole(sources, storage.index.files, listed)
         return 0
     if len(scan.entries) == 0:
-        return _in_memory(sources, scan, _empty(scan, storage, columns))
+        return _in_memory(sources, scan, empty_rows(storage, scan, columns))
     if reader.can_read(storage.index.files) and _bytes(scan) <= memory_bytes:
-        rows = reader.read(storage, scan, columns) if reading else _empty(scan, storage, columns)
+        rows = reader.read(storage, scan, columns) if reading else empty_rows(storage, scan, columns)
         sources.ahead.add(scan.use.alias)
         _in_memory(sources, scan, rows)
         return _bytes(scan)
@@ -125,13 +125,6 @@ def _with_lists(data: pa.Table) -> pa.Table:
 
 def _nothing(sources: Sources, scan: Scan) -> int:
     return _in_memory(sources, scan, arrow_schema(scan.use.entry.table.columns).empty_table())
-
-
-def _empty(scan: Scan, storage: HatsStorage, columns: Sequence[str]) -> pa.Table:
-    schema = arrow_schema(scan.use.entry.table.columns)
-    if storage.healpix_column not in schema.names:
-        schema = schema.append(pa.field(storage.healpix_column, pa.int64()))
-    return pa.schema([schema.field(c) for c in columns] or [schema.field(0)]).empty_table()
 
 
 def _with_nan(scan: Scan, storage: HatsStorage) -> frozenset[str]:

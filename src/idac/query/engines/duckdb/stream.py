@@ -39,6 +39,15 @@ def batch_rows(schema: pa.Schema) -> int:
     return max(_FEWEST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // row_width(schema)))
 
 
+def took_too_long(limit_s: float) -> ResourceExhausted:
+    """For a query that was still at work when its time was over."""
+    return ResourceExhausted(
+        "The query took longer than it may.",
+        value=f"{limit_s:g} s",
+        next_step="Make it smaller, or submit it as an asynchronous job with a longer execution duration.",
+    )
+
+
 class DuckDBStream:
     """A running query (see ``engines.base.QueryStream``). One thread reads; any may cancel, close or ask progress."""
 
@@ -202,13 +211,7 @@ class DuckDBStream:
             # The limit is on the engine's work; what it waited for a slow reader is not that.
             self._forgiven_s += owed
             return owed
-        return self._stop(
-            ResourceExhausted(
-                "The query took longer than it may.",
-                value=f"{self._limit_s:g} s",
-                next_step="Make it smaller, or submit it as an asynchronous job with a longer execution duration.",
-            )
-        )
+        return self._stop(took_too_long(self._limit_s))
 
     def _stop(self, reason: Exception) -> float | None:
         if self._released:
