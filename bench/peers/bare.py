@@ -17,6 +17,8 @@ class BarePostgres:
     def __init__(self, cluster: Cluster, dialect: str) -> None:
         self._connection = cluster.connect(DATABASE)
         self._dialect = dialect
+        # pgSphere takes what lies within 1e-9 radians outside a region for inside (its EPSILON).
+        self.edge_rows = 2 if dialect == "pgsphere" else 0
 
     def can(self, query: Query) -> bool:
         return self._sql(query) is not None

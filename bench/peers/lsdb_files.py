@@ -25,6 +25,7 @@ class LsdbFiles:
 
     #: Its small queries take a second each, and tell nothing new after a few.
     most_each_round = 3
+    edge_rows = 0
 
     def __init__(self, survey: Path, positions: Path) -> None:
         warnings.filterwarnings("ignore", module="lsdb|hats|dask|nested_pandas")

@@ -153,8 +153,8 @@ class Answering:
 
     most_each_round = 2
 
-    def __init__(self, name: str, rows: int, asked: list[tuple[str, str]]) -> None:
-        self.name, self.rows, self.asked = name, rows, asked
+    def __init__(self, name: str, rows: int, asked: list[tuple[str, str]], edge_rows: int = 0) -> None:
+        self.name, self.rows, self.asked, self.edge_rows = name, rows, asked, edge_rows
 
     def can(self, query: Query) -> bool:
         return query.adql != "not " + self.name
@@ -193,6 +193,20 @@ def test_answers_that_differ_stop_the_run() -> None:
     with pytest.raises(BenchError) as caught:
         Measurement([Row("one", "one", [Query("SELECT 1")])], peers, 1).run(1, lambda _: None)
     assert str(caught.value) == ("The answers to 'SELECT 1' differ: {'a': 7, 'b': 8}. Nothing was measured that way.")
+
+
+def test_one_that_takes_the_edge_of_a_region_for_inside_may_have_a_few_rows_more() -> None:
+    row = Row("one", "one", [Query("SELECT 1")])
+    peers = {"pgSphere": Answering("pgSphere", 8, [], edge_rows=2), "a": Answering("a", 7, [])}
+    measurement = Measurement([row], peers, 1)
+    measurement.run(1, lambda _: None)
+    assert measurement.answers == {"one": 7}
+    alone = Measurement([row], {"pgSphere": peers["pgSphere"]}, 1)
+    alone.run(1, lambda _: None)
+    assert alone.answers == {"one": 8}
+    peers["pgSphere"].rows = 10
+    with pytest.raises(BenchError, match=r"differ: \{'pgSphere': 10, 'a': 7\}"):
+        Measurement([row], peers, 1).run(1, lambda _: None)
 
 
 # -- the client ------------------------------------------------------------------------------------------------------
