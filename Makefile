@@ -52,6 +52,7 @@ bench-quick: bench-parts  ## The same with a million rows
 
 bench-parts:
 	@scripts/setup-python.sh --dev
+	@scripts/setup-python.sh --only .cache/installed
 	@scripts/bench-parts.sh
 
 docs:  ## Build the documentation into site/

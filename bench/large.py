@@ -27,7 +27,7 @@ import requests
 
 from bench.generate import PIECE_ROWS, iter_pieces
 from bench.ingest import keep, machine
-from bench.peers.centre import IDAC
+from bench.peers.centre import installed_idac
 from bench.peers.client import HEADERS, TapClient, encode, first_number
 from bench.peers.extras import PeakMemory, memory_mb
 from bench.peers.processes import BenchError, Service, free_port, stopping
@@ -163,7 +163,7 @@ def main() -> int:
     folder = options.folder.resolve()
     port = free_port()
     url = f"http://localhost:{port}/api/tap"
-    command = [str(IDAC), "--config", str(folder / "dac.yaml"), "up", "--port", str(port), "--json"]
+    command = [installed_idac(), "--config", str(folder / "dac.yaml"), "up", "--port", str(port), "--json"]
     with stopping(Service("large", command, folder / "log", os.environ, as_user=False)) as service:
         client = TapClient(url, timeout_s=600)
         service.wait_until(lambda: bool(client.ask(f"SELECT TOP 1 * FROM {TABLE}", "csv", 1).size), 120)  # noqa: S608

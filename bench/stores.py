@@ -23,7 +23,7 @@ from survival.faults import gateway
 
 from bench.growth import TABLE, Side, cones, deep_places, look_ups
 from bench.ingest import keep, machine
-from bench.peers.centre import IDAC
+from bench.peers.centre import installed_idac
 from bench.peers.processes import BenchError
 from idac.cli.query import local_service
 from idac.core.loading import load_settings
@@ -57,7 +57,7 @@ def configure(folder: Path, bucket: str | None, keys: dict[str, str]) -> None:
 
 def publish(folder: Path, source: Path) -> float:
     """Seconds that ``idac catalog add`` takes."""
-    command = [str(IDAC), "--config", str(folder / "dac.yaml"), "catalog", "add", str(source), "--name", TABLE]
+    command = [installed_idac(), "--config", str(folder / "dac.yaml"), "catalog", "add", str(source), "--name", TABLE]
     begun = time.perf_counter()
     done = subprocess.run(  # noqa: S603  its own command, on a file that the caller names
         [*command, "--id", "object_id"], capture_output=True, text=True, check=False

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv with what uv.lock says, and uv itself (in a private environment) where the machine has none.
-# usage: scripts/setup-python.sh [--dev]     prints nothing when all is in place
+# usage: scripts/setup-python.sh [--dev]            prints nothing when all is in place
+#        scripts/setup-python.sh --only FOLDER      an environment of its own there, with what an operator has and no more
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,11 +43,15 @@ fi
 
 # A second environment or Python that the caller has active must not be written to.
 unset VIRTUAL_ENV
-if [ "${1:-}" = --dev ]; then
+made=.venv
+if [ "${1:-}" = --only ]; then
+    made=$2
+    UV_PROJECT_ENVIRONMENT=$made "$uv" sync --frozen --quiet --compile-bytecode --no-dev
+elif [ "${1:-}" = --dev ]; then
     "$uv" sync --frozen --quiet --compile-bytecode
 else
     # --inexact leaves the developers' tools in place where they are installed already.
     "$uv" sync --frozen --quiet --compile-bytecode --no-dev --inexact
 fi
 # Our own modules too: where Python is told to write no bytecode, each start would compile them all again.
-.venv/bin/python -m compileall -q src
+"$made/bin/python" -m compileall -q src
