@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from idac.core.machine import memory_bytes, memory_limits, processor_limits, processors
 
@@ -59,3 +64,44 @@ def test_without_control_groups_there_is_no_bound(tmp_path: Path) -> None:
 def test_this_machine_has_some_of_both() -> None:
     assert 0 < memory_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 1 <= processors() <= (os.cpu_count() or 1)
+
+
+_MANY_THREADS = """
+import ctypes, sys, threading
+from idac.core.machine import share_freed_memory
+share_freed_memory()
+import pyarrow
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+together = threading.Barrier(40)
+def work():
+    libc.malloc(ctypes.c_size_t(1000))
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(40)]
+[t.start() for t in threads], [t.join() for t in threads]
+out = libc.fopen(sys.argv[1].encode(), b"w")
+libc.malloc_info(0, ctypes.c_void_p(out))
+libc.fclose(ctypes.c_void_p(out))
+print(pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+@pytest.mark.parametrize(
+    ("chosen", "pool", "arenas"),
+    [
+        ({}, "system", max(2, min(processors(), 8))),
+        ({"MALLOC_ARENA_MAX": "3", "ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc", 3),
+    ],
+    ids=["by default", "as the environment says"],
+)
+def test_threads_share_few_arenas_and_arrow_has_none_of_its_own(
+    tmp_path: Path, chosen: dict[str, str], pool: str, arenas: int
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MALLOC_ARENA_MAX", "ARROW_DEFAULT_MEMORY_POOL")}
+    told = subprocess.run(
+        [sys.executable, "-c", _MANY_THREADS, str(tmp_path / "arenas.xml")],
+        capture_output=True, text=True, check=True, env=environment | chosen,
+    )  # fmt: skip
+    assert told.stdout == f"{pool}\n"
+    assert len(re.findall("<heap nr=", (tmp_path / "arenas.xml").read_text())) == arenas

@@ -18,6 +18,7 @@ import click
 
 from idac import __version__
 from idac.cli.output import fail, fail_stopped, fail_usage, report_fault
+from idac.core import machine
 from idac.core.errors import ResourceExhausted, UserError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def group(ctx: click.Context, config: Path, environment: str | None, debug: bool
 
 def main() -> None:
     """Run the command line; ends the process with the exit code that docs/reference/exit-codes.md lists."""
+    machine.share_freed_memory()
     logging.getLogger("idac").addHandler(logging.NullHandler())
     # What libraries warn of is for those who write programs: services have it in their log, and others don't see it.
     logging.captureWarnings(True)
