@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import cdshealpix.nested as nested
 import numpy as np
 import numpy.typing as npt
 from astropy import units as u
 from astropy.coordinates import Latitude, Longitude
+
+# The search itself: making the angles that ``nested.cone_search`` asks for takes longer than that.
+from cdshealpix.cdshealpix import cone_search
 
 from idac.sky.healpix import MAX_ORDER, healpix_center, order_for_radius
 from idac.sky.vectors import separation_deg
@@ -22,6 +27,8 @@ _SMALLEST_DEG = 1e-6
 _WIDE_DEG = 25.0
 #: Orders below the one whose cells hold the whole region; each halves the rim that is covered for nothing.
 _FINER = 4
+#: Orders by which a circle's cells are told more finely than they are given, as ``nested.cone_search`` has it.
+_DEEPER = 2
 
 
 def ranges_of(cells: npt.NDArray[np.uint64], orders: npt.NDArray[np.uint8]) -> Ranges:
@@ -60,9 +67,8 @@ def circle_cover(ra_deg: float, dec_deg: float, radius_deg: float, most: int) ->
         return coarsened(_wide_cover(ra_deg, dec_deg, radius_deg), most)
     radius = max(radius_deg, _SMALLEST_DEG) * (1 + 1e-9)
     order = min(MAX_ORDER, order_for_radius(radius) + _FINER)
-    cells, orders, _ = nested.cone_search(
-        Longitude(ra_deg % 360.0, u.deg), Latitude(dec_deg, u.deg), radius * u.deg, order, flat=False
-    )
+    lon, lat = math.radians(ra_deg % 360.0), math.radians(dec_deg)
+    cells, orders, _ = cone_search(order, _DEEPER, lon, lat, math.radians(radius), False)
     return coarsened(ranges_of(cells, orders), most)
 
 

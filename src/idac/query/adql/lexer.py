@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from idac.core.errors import BadQuery, Position
 from idac.query.adql.hints import CHARACTERS
@@ -22,8 +22,7 @@ class Kind(Enum):
     END = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token. *upper* is what keywords are compared with; it is empty for anything but a word."""
 
     kind: Kind

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from idac.query.adql.casting import CAST_TYPES, cast_type
 from idac.query.adql.hints import FUNCTIONS_ELSEWHERE
-from idac.query.adql.lexer import Kind, whole
+from idac.query.adql.lexer import Kind, Token, whole
 from idac.query.adql.parser_names import NameParser, balanced, column, located, number
 from idac.tables.names import RESERVED_WORDS
 
@@ -38,6 +38,8 @@ _COMPARISONS: dict[str, type[exp.Binary]] = {
     "<=": exp.LTE,
     ">=": exp.GTE,
 }
+#: Symbols that make what stands before them part of something larger.
+_CONTINUING = frozenset({"+", "-", "*", "/", "||", ".", "("})
 
 
 class ValueParser(NameParser):
@@ -139,11 +141,20 @@ class ValueParser(NameParser):
     # -- values ----------------------------------------------------------------------------------------------------
 
     def value(self) -> exp.Expr:
+        if self.stands_alone():
+            return self.primary()
         terms = [self.sum()]
         at = self.token.at
         while self.take_symbol("||"):
             terms.append(self.sum())
         return located(balanced(exp.DPipe, terms), at) if len(terms) > 1 else terms[0]
+
+    def stands_alone(self) -> bool:
+        """Whether the next value is a number or a name and no more, as most are: nothing need be looked for then."""
+        token, after = self.token, self.peek()
+        if token.kind is Kind.WORD:
+            return token.upper != "CASE" and not _continues(after)
+        return token.kind in (Kind.NUMBER, Kind.NAME) and not _continues(after)
 
     def sum(self) -> exp.Expr:
         return self.chain({"+": exp.Add, "-": exp.Sub}, self.product)
@@ -285,6 +296,11 @@ class ValueParser(NameParser):
                 "A column name has too many parts.", self.tokens[self.index - 1], allowed="schema.table.column"
             )
         return located(column(names[-1], names[:-1]), at)
+
+
+def _continues(token: Token) -> bool:
+    """Whether *token* after a number or a name makes it part of something larger."""
+    return token.kind is Kind.SYMBOL and token.text in _CONTINUING
 
 
 def _listed(terms: list[exp.Expr]) -> list[exp.Expr]:

@@ -40,7 +40,8 @@ class TokenStream:
         return token
 
     def at_word(self, *words: str) -> bool:
-        return self.token.upper in words if self.token.upper else False
+        # No word is empty, as what any other token has is.
+        return self.tokens[self.index].upper in words
 
     def take_word(self, *words: str) -> bool:
         if self.at_word(*words):
@@ -49,7 +50,7 @@ class TokenStream:
         return False
 
     def at_symbol(self, *symbols: str, ahead: int = 0) -> bool:
-        token = self.peek(ahead)
+        token = self.peek(ahead) if ahead else self.tokens[self.index]
         return token.kind is Kind.SYMBOL and token.text in symbols
 
     def take_symbol(self, symbol: str) -> bool:
