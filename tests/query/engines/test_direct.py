@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from archive_fixture import TableData, build_archive, star_table
 from idac.catalogs.archive import Archive
 from idac.catalogs.ingest import IngestChoices
+from idac.core.errors import StoreUnavailable
 from idac.core.principal import ANONYMOUS
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import QueryLimits
@@ -229,14 +231,14 @@ def test_the_cache_holds_what_was_used_last_and_no_more_than_it_may() -> None:
     one = group(100).columns.nbytes
     cache = RowGroupCache(20 * one)
     for number in range(30):
-        cache.put(("f", number), group(100))
-        cache.get(("f", 0))
+        cache.put(("v", "f", number), group(100))
+        cache.get(("v", "f", 0))
     assert cache.bytes <= 20 * one
-    assert cache.get(("f", 0)) is not None
-    assert cache.get(("f", 5)) is None
-    assert cache.get(("f", 29)) is not None
-    cache.put(("f", 99), group(10_000))
-    assert cache.get(("f", 99)) is None, "a group larger than a sixteenth of the room pushes nothing out"
+    assert cache.get(("v", "f", 0)) is not None
+    assert cache.get(("v", "f", 5)) is None
+    assert cache.get(("v", "f", 29)) is not None
+    cache.put(("v", "f", 99), group(10_000))
+    assert cache.get(("v", "f", 99)) is None, "a group larger than a sixteenth of the room pushes nothing out"
     cache.forget("f")
     assert cache.bytes == 0
 
@@ -258,3 +260,33 @@ def test_rows_that_fill_the_memory_are_left_to_the_engine_which_is_held_to_its_s
         whole_sky = "FROM demo.wide WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180))"
         assert both.is_direct(f"SELECT id {whole_sky}")
         assert not both.is_direct(f"SELECT id, spectrum {whole_sky}")
+
+
+def test_a_version_that_lies_in_the_files_of_the_one_before_has_its_own_rows(tmp_path: Path) -> None:
+    archive = build_archive(tmp_path, {"demo.stars": TableData(star_table(5_000), choices=IngestChoices(id="id"))})
+    with duckdb_engine(tmp_path) as engine:
+        resolved = Both(archive, engine).resolve(f"SELECT id, mag, name FROM demo.stars WHERE {CONE}")
+        (use,) = resolved.tables
+
+        def magnitudes(version: str) -> dict[object, object]:
+            table = replace(use, entry=replace(use.entry, version=version))
+            asked = replace(resolved, tables=(table,))
+            stream = engine.run(asked, QueryLimits(1_000_000, 60), owner="a", query_id=version)
+            return {row["id"]: row["mag"] for batch in stream for row in batch.to_pylist()}
+
+        before = [magnitudes(use.entry.version) for _ in range(4)][-1]  # by now its row groups are kept
+        for path in use.entry.storage.index.files:
+            rows = pq.read_table(path)
+            fainter = pc.add(rows.column("mag"), pa.scalar(100, pa.float32()))
+            rows = rows.set_column(rows.column_names.index("mag"), "mag", fainter)
+            group_rows = pq.read_metadata(path).row_group(0).num_rows
+            pq.write_table(rows, path, row_group_size=group_rows, compression="none")
+        for _ in use.entry.storage.index.files:
+            # What was known of a file is given up when another is met in its place.
+            with suppress(StoreUnavailable):
+                magnitudes("later")
+        known = {number: mag for number, mag in before.items() if mag is not None}
+        assert known
+        assert {n: m for n, m in magnitudes("later").items() if m is not None} == {
+            number: float(np.float32(mag) + np.float32(100)) for number, mag in known.items()
+        }

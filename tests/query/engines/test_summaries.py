@@ -36,6 +36,7 @@ def measurements() -> pa.Table:
     """Columns of every kind that lies plain, and some that do not: with a NULL, of few values, text."""
     rng = np.random.default_rng(5)
     flux = rng.lognormal(6, 1.5, ROWS).astype(np.float32)
+    flux[3] = 2**24  # the first whole number whose neighbour a float does not hold
     return pa.table(
         {
             "id": np.arange(ROWS, dtype=np.int64) * 300_000_000_000_001,
@@ -135,6 +136,7 @@ TOTALS = [
     "COUNT(shift / zeros), AVG(shift / zeros), COUNT(LOG(shift / zeros)), SUM(1e0 / (shift / zeros))",
     "AVG(1 / (1 + 1 / zeros)), COUNT(flux / 0e0), MAX(flux / (3 * 0.5)), MAX(flux / zeros)",
     "COUNT(gap), AVG(gap), MIN(gap), SUM(LOG(gap)), MAX(gap - shift)",
+    "SUM(flux + 1e0 / 0), COUNT(shift * (1e0 / 0e0)), COUNT(*), AVG(gap - 1e0 / 0)",
 ]
 CONDITIONS = [
     "",
@@ -146,6 +148,9 @@ CONDITIONS = [
     "WHERE id > 4500000000000000015",
     "WHERE flux IS NULL",
     "WHERE gap > 0 AND band IS NOT NULL",
+    "WHERE flux < 16777217",
+    "WHERE flux = 16777217",
+    "WHERE flux BETWEEN 16777217 AND 4294967297",
 ]
 
 
@@ -188,6 +193,7 @@ GROUPED = [
     "GROUP BY FLOOR(shift / gap / zeros)",
     "SELECT COUNT(flux) AS n, AVG(q.flux) AS a FROM (SELECT * FROM demo.sources) AS q",
     "SELECT AVG(q.err) AS a FROM (SELECT flux AS err, err AS flux FROM demo.sources) AS q",
+    "SELECT FLOOR(shift + 1e0 / 0) AS bin, COUNT(*) AS n FROM demo.sources GROUP BY FLOOR(shift + 1e0 / 0)",
     "SELECT FLOOR(gap) AS bin, MAX(gap) AS m, COUNT(LOG(gap)) AS n FROM demo.sources GROUP BY FLOOR(gap)",
 ]
 

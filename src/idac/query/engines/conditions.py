@@ -216,10 +216,12 @@ def _comparison(column: exp.Expr, operator: type[exp.Expr], value: float) -> Tes
     name, kind = column.name, column.meta["type"]
     number: Any
     if not kind.is_integer:
-        # A double of numpy's, beside which a column of floats is compared as doubles, unless a float is as exact.
+        # A double of numpy's, beside which a column of floats is compared as doubles, unless a float is as exact. With
+        # whole numbers the engine compares floats as such.
         with np.errstate(over="ignore"):
             single = np.float32(value)
-        number = single if float(single) == value else np.float64(value)
+        is_float = kind.datatype == "float" and isinstance(value, int)
+        number = single if is_float or float(single) == value else np.float64(value)
     elif isinstance(value, float) and not value.is_integer():
         if operator in (exp.EQ, exp.NEQ):
             return None

@@ -1,11 +1,13 @@
-"""Row groups and footers of Parquet files: on this machine by their pages in memory, in a store by exactly their bytes.
+"""Row groups and footers of Parquet files: on this machine by reading them, in a store by exactly their bytes.
 
-Footers are kept, since opening a file costs more than reading a row group of it; a file never changes in place.
+Footers are kept, since opening a file costs more than reading a row group of it. A file of ours never changes in place;
+one that others keep may, and is told by its stamp. Nothing is mapped: a mapped file that is cut would end the process.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -22,16 +24,26 @@ import pyarrow.parquet as pq
 from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import S3BucketStore
 
+#: Inode, time of the last change in nanoseconds, and bytes.
+type Stamp = tuple[int, int, int]
+
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
 _FOOTER_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What a file says of itself, and its size in bytes."""
+    """What a file says of itself, its size in bytes, and how it is told from another one in its place."""
 
     metadata: pq.FileMetaData
     size: int
+    stamp: Stamp | None = None
+    """None for a file in a store."""
+
+    def require_same(self, there: os.stat_result) -> None:
+        """Raise OSError where the file of this footer is not the one that is *there* now."""
+        if self.stamp != stamp_of(there):
+            raise OSError("another file than the footer is of")
 
     @cached_property
     def _leaves(self) -> dict[str, list[int]]:
@@ -71,6 +83,10 @@ class Footer:
                     start = chunk.dictionary_page_offset
                 found.append((start, chunk.total_compressed_size))
         return found
+
+
+def stamp_of(file: os.stat_result) -> Stamp:
+    return file.st_ino, file.st_mtime_ns, file.st_size
 
 
 class ParquetFiles:
@@ -135,8 +151,10 @@ class ParquetFiles:
             if found is not None:
                 self._footers.move_to_end(path)
                 return found
-        with self.errors(path), self._open(path) as source:
-            footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END))
+        with self.errors(path):
+            stamp = stamp_of(os.stat(path)) if self.are_local([path]) else None  # noqa: PTH116  a Path costs as much again
+            with self._open(path) as source:
+                footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END), stamp)
         if not keep:
             return footer
         with self._lock:
@@ -155,16 +173,17 @@ class ParquetFiles:
             if old is not None:
                 self._footer_bytes -= old.metadata.serialized_size
 
-    def _open(self, path: str) -> BinaryIO | pa.MemoryMappedFile:
+    def _open(self, path: str) -> BinaryIO | pa.OSFile:
         found = self._store_of(path)
-        return pa.memory_map(path) if found is None else found[0].open_input(found[1])
+        return pa.OSFile(path) if found is None else found[0].open_input(found[1])
 
     def _opened(
         self, path: str, footer: Footer, groups: Sequence[Sequence[int]], columns: Sequence[Sequence[str]]
-    ) -> io.RawIOBase | pa.MemoryMappedFile:
+    ) -> io.RawIOBase | pa.OSFile:
         found = self._store_of(path)
         if found is None:
-            return pa.memory_map(path)
+            footer.require_same(os.stat(path))  # noqa: PTH116
+            return pa.OSFile(path)
         store, key = found
         pairs = zip(groups, columns, strict=True)
         ranges = sorted({each for some, wanted in pairs for each in footer.ranges(some, wanted)})

@@ -4,8 +4,8 @@ idac writes a column of measurements as one page of plain values in each row gro
 is NULL, and the numbers. Where they begin follows from the sizes alone, and is kept. Anything else is decoded: columns
 with NULLs, with repeated values, compressed ones, pages in parts.
 
-Files are read and not mapped: a page of memory costs more to map than its numbers to copy, those of a mapped file count
-as memory of the process, and a mapped file that is cut would end it.
+Files are read and not mapped: a page of memory costs more to map than its numbers to copy, and those of a mapped file
+count as memory of the process.
 """
 
 from __future__ import annotations
@@ -69,12 +69,19 @@ class PlainFile:
     footer: Footer
     columns: dict[str, _Column]
 
+    def rows(self, group: int) -> int:
+        """Rows of a row group. Raises OSError where there is none of that number, as in a file in another's place."""
+        if group >= len(self.footer.rows):
+            raise OSError("the file has fewer row groups than its table")
+        return int(self.footer.rows[group])
+
     def has(self, name: str, group: int) -> bool:
         """True for a column that lies plain in a row group."""
         column = self.columns.get(name)
         return column is not None and self._start(column, group) != _NONE
 
     def _start(self, column: _Column, group: int) -> int:
+        self.rows(group)
         start = int(column.starts[group])
         if start != _UNKNOWN:
             return start
@@ -136,7 +143,7 @@ class PlainColumns:
     def __init__(self, files: ParquetFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], _Column | None] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[Footer, _Column | None]] = OrderedDict()
         self._count = 0
 
     def can_read(self, files: Sequence[str]) -> bool:
@@ -151,11 +158,11 @@ class PlainColumns:
         """
         try:
             with self._files.errors(path), _opened(path) as file:
-                if os.fstat(file).st_size != self._files.footer(path).size:
-                    raise OSError("another file than the footer is of")
-                found = {name: self._column(path, name) for name in columns}
+                footer = self._files.footer(path)
+                footer.require_same(os.fstat(file))
+                found = {name: self._column(path, footer, name) for name in columns}
                 known = {name: column for name, column in found.items() if column is not None}
-                yield PlainFile(file, self._files.footer(path), known)
+                yield PlainFile(file, footer, known)
         except StoreUnavailable:
             self._forget(path)
             raise
@@ -169,29 +176,36 @@ class PlainColumns:
                 path, [[group] for group, _ in wanted], [names for _, names in wanted]
             )
             for group, names in zip(groups, others, strict=True):
-                rows = int(plain.footer.rows[group])
+                rows = plain.rows(group)
                 found = {name: plain.values(name, group, 0, rows) for name in columns if name not in names}
                 yield RowGroupRows(found, TableRows(next(decoded)) if names else None, rows)
 
-    def _column(self, path: str, name: str) -> _Column | None:
+    def _column(self, path: str, footer: Footer, name: str) -> _Column | None:
         key = (path, name)
         with self._lock:
-            if key in self._kept:
+            known = self._kept.get(key)
+            # What was found in a file that stood there before is of no use in this one.
+            if known is not None and known[0] is footer:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        found = _find_column(self._files.footer(path), name)
+                return known[1]
+        found = _find_column(footer, name)
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = found
-                self._count += _size(found)
+            self._drop(key)
+            self._kept[key] = footer, found
+            self._count += _size(found)
             while self._count > _MOST_PLACES:
-                self._count -= _size(self._kept.popitem(last=False)[1])
+                self._drop(next(iter(self._kept)))
         return found
 
     def _forget(self, path: str) -> None:
         with self._lock:
             for key in [k for k in self._kept if k[0] == path]:
-                self._count -= _size(self._kept.pop(key))
+                self._drop(key)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        old = self._kept.pop(key, None)
+        if old is not None:
+            self._count -= _size(old[1])
 
 
 @contextmanager

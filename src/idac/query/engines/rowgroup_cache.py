@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-type Key = tuple[str, int]
+#: The version of a table, a file of it, and a row group of that. A new version may lie in the files of the one before.
+type Key = tuple[str, str, int]
 
 #: Row groups that are remembered to have been asked for, kept or not.
 _REMEMBERED = 10_000
@@ -57,7 +58,7 @@ class RowGroup:
 
 
 class RowGroupCache:
-    """The row groups used last, up to *limit_bytes*. Thread-safe; files never change in place."""
+    """The row groups used last, up to *limit_bytes*. Thread-safe; a version never changes."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -100,7 +101,7 @@ class RowGroupCache:
     def forget(self, path: str) -> None:
         """Drop what came from a file that can't be read any more."""
         with self._lock:
-            for key in [k for k in self._kept if k[0] == path]:
+            for key in [k for k in self._kept if k[1] == path]:
                 self._drop(key)
 
     def _drop(self, key: Key) -> None:

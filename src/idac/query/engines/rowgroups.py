@@ -6,7 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,9 @@ class _IdIndex:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is read of each file: *columns* of the rows whose *cell* lies in *ranges* (None: of all)."""
+    """What is read of each file of a *version*: *columns* of the rows whose *cell* lies in *ranges* (None: of all)."""
 
+    version: str
     columns: list[str]
     cell: str
     ranges: Ranges | None
@@ -75,7 +76,7 @@ class RowGroupReader:
         self._kept = RowGroupCache(kept_bytes)
         self._plain = PlainColumns(self._files)
         self._lock = threading.Lock()
-        self._id_indexes: OrderedDict[tuple[str, ...], _IdIndex | None] = OrderedDict()
+        self._id_indexes: OrderedDict[str, _IdIndex | None] = OrderedDict()
         self._bounds: OrderedDict[tuple[str, str], tuple[Longs, Longs]] = OrderedDict()
 
     def can_read(self, files: Sequence[str]) -> bool:
@@ -97,7 +98,8 @@ class RowGroupReader:
         # Where no column is asked for, the rows are counted by this one.
         if (scan.ranges is not None or not names) and storage.healpix_column not in names:
             names.append(storage.healpix_column)
-        wanted = _Wanted(names, storage.healpix_column, scan.ranges, keep=len(entries) <= _KEPT_UP_TO)
+        version, keep = scan.use.entry.version, len(entries) <= _KEPT_UP_TO
+        wanted = _Wanted(version, names, storage.healpix_column, scan.ranges, keep)
         pieces = []
         for number in np.unique(index.file[entries]):
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
@@ -115,9 +117,14 @@ class RowGroupReader:
             return self._read_anew(path, groups, wanted) if pieces is None else pieces
         # What is asked for often is worth keeping whole; of the rest, the rows that are wanted are less to read.
         narrow = len(wanted.columns) < _MANY_COLUMNS
-        often = [group for group in groups if narrow and self._kept.is_asked_for_often((path, group))]
+        often = [group for group in groups if narrow and self._kept.is_asked_for_often((wanted.version, path, group))]
         rarely = [group for group in groups if group not in often]
-        pieces = self._read_once(path, rarely, wanted) if rarely else []
+        try:
+            pieces = self._read_once(path, rarely, wanted) if rarely else []
+        except StoreUnavailable:
+            # The file may be another one now, whose rows must not be joined with those of this one.
+            self._kept.forget(path)
+            raise
         if pieces is None:
             return self._read_kept(path, groups, wanted)
         return pieces + (self._read_kept(path, often, wanted) if often else [])
@@ -138,7 +145,7 @@ class RowGroupReader:
             decoded = self._decoded(path, groups, others, wanted) if others else []
             pieces = []
             for place, group in enumerate(groups):
-                cells = plain.values(cell, group, 0, int(plain.footer.rows[group]))
+                cells = plain.values(cell, group, 0, plain.rows(group))
                 if (cells[1:] < cells[:-1]).any():
                     return None
                 spans = _spans(cells, ranges)
@@ -157,7 +164,7 @@ class RowGroupReader:
     def _decoded(self, path: str, groups: list[int], columns: list[str], wanted: _Wanted) -> list[pa.Table]:
         """The row groups, each whole."""
         if wanted.keep:
-            return [group.columns for group in self._row_groups(path, groups, columns, wanted.cell)]
+            return [group.columns for group in self._row_groups(path, groups, replace(wanted, columns=columns))]
         return list(self._iter_decoded(path, [(group, columns) for group in groups]))
 
     def _read_anew(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table]:
@@ -166,16 +173,17 @@ class RowGroupReader:
 
     def _read_kept(self, path: str, groups: list[int], wanted: _Wanted) -> list[pa.Table]:
         ranges, pieces = wanted.ranges, []
-        for group in self._row_groups(path, groups, wanted.columns, wanted.cell):
+        for group in self._row_groups(path, groups, wanted):
             piece = None if ranges is None else group.within(ranges)
             if piece is None:
                 piece = group.columns if ranges is None else _within(group.columns, wanted.cell, ranges)
             pieces.append(piece.select(wanted.columns))
         return pieces
 
-    def _row_groups(self, path: str, numbers: list[int], columns: list[str], cell: str) -> list[RowGroup]:
-        """The row groups with at least *columns*; what is not kept of them is read."""
-        found = {number: self._kept.get((path, number)) for number in numbers}
+    def _row_groups(self, path: str, numbers: list[int], wanted: _Wanted) -> list[RowGroup]:
+        """The row groups with at least the columns that are wanted; what is not kept of them is read."""
+        columns = wanted.columns
+        found = {number: self._kept.get((wanted.version, path, number)) for number in numbers}
         lacking = {
             number: [c for c in columns if group is None or not group.has([c])]
             for number, group in found.items()
@@ -184,8 +192,8 @@ class RowGroupReader:
         try:
             for number, table in zip(lacking, self._iter_whole(path, lacking), strict=True):
                 group = found[number]
-                group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(cell)
-                self._kept.put((path, number), group)
+                group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(wanted.cell)
+                self._kept.put((wanted.version, path, number), group)
                 found[number] = group
         except StoreUnavailable:
             self._kept.forget(path)
@@ -203,7 +211,7 @@ class RowGroupReader:
             coded = {group: [n for n in names if not plain.has(n, group)] for group, names in wanted.items()}
             decoded = self._iter_decoded(path, [(group, names) for group, names in coded.items() if names])
             for group, names in wanted.items():
-                table, rows = next(decoded) if coded[group] else None, int(plain.footer.rows[group])
+                table, rows = next(decoded) if coded[group] else None, plain.rows(group)
                 arrays = [
                     table.column(name)
                     if table is not None and name in coded[group]
@@ -225,7 +233,7 @@ class RowGroupReader:
         storage = use.entry.storage
         if not isinstance(storage, HatsStorage) or not self._files.are_known(storage.id_index_files):
             return None
-        index = self._id_index(storage)
+        index = self._id_index(use.entry.version, storage)
         if index is None:
             return None
         values = _ids_like(ids, index.low.dtype)
@@ -255,15 +263,14 @@ class RowGroupReader:
         table = self._files.read(path, groups, columns)
         return [_cells_of(table.column(index.column), table.column(index.cell), values)]
 
-    def _id_index(self, storage: HatsStorage) -> _IdIndex | None:
-        key = tuple(storage.id_index_files)
+    def _id_index(self, version: str, storage: HatsStorage) -> _IdIndex | None:
         with self._lock:
-            if key in self._id_indexes:
-                self._id_indexes.move_to_end(key)
-                return self._id_indexes[key]
-        index = self._load_id_index(key, storage.healpix_column)
+            if version in self._id_indexes:
+                self._id_indexes.move_to_end(version)
+                return self._id_indexes[version]
+        index = self._load_id_index(tuple(storage.id_index_files), storage.healpix_column)
         with self._lock:
-            self._id_indexes[key] = index
+            self._id_indexes[version] = index
             while len(self._id_indexes) > 64:
                 self._id_indexes.popitem(last=False)
         return index
@@ -297,11 +304,10 @@ class RowGroupReader:
             return None
         if len(storage.index.files) * len(use.entry.table.columns) > _MOST_FOOTER_COLUMNS:
             return None
-        key = (storage.root, column)
+        key = (use.entry.version, column)
         with self._lock:
             known = self._bounds.get(key)
-            # Another table may come to stand in the folder of one that others keep.
-            if known is not None and len(known[0]) == len(storage.index.rows):
+            if known is not None:
                 self._bounds.move_to_end(key)
                 return known
         found = self._load_bounds(storage.index, column)
@@ -362,7 +368,7 @@ def empty_rows(storage: HatsStorage, scan: Scan, columns: Sequence[str]) -> pa.T
 def _cells_in_group(
     plain: PlainFile, index: _IdIndex, group: int, values: npt.NDArray[np.generic]
 ) -> npt.NDArray[np.int64]:
-    ids = plain.values(index.column, group, 0, int(plain.footer.rows[group]))
+    ids = plain.values(index.column, group, 0, plain.rows(group))
     ends = np.stack([np.searchsorted(ids, values, side=side) for side in ("left", "right")], axis=1)
     spans = ends[ends[:, 1] > ends[:, 0]]
     if not len(spans):

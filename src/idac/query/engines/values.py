@@ -128,7 +128,8 @@ def _binary(node: exp.Expr, inner: Inner) -> Value | None:
             if not np.isfinite(values.sum()):
                 # The engine has an error or a number of its own for it.
                 raise LeftToEngine
-        return Vector(values, there)
+        # Of constants alone it is of no shape yet.
+        return Vector(values, None if there is None else np.broadcast_to(there, values.shape))
 
     return Value(kind, of, left.columns | right.columns)
 
