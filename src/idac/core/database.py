@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -237,14 +236,16 @@ def _as_unavailable() -> Iterator[None]:
             raise StoreUnavailable(
                 "The disk of the state database is full.", next_step="Tell the operator to make room, and try again."
             ) from error
-        if error.connection_invalidated or _is_away(error.orig):
+        if error.connection_invalidated or _is_away(error):
             raise _unavailable() from error
         raise
 
 
-def _is_away(error: BaseException | None) -> bool:
+def _is_away(error: DBAPIError) -> bool:
     """True where the database is locked or can't be reached, and false where the statement is at fault."""
-    return _sqlite_code(error) in _SQLITE_AWAY or isinstance(error, psycopg.OperationalError)
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) in _SQLITE_AWAY
+    return isinstance(error, sa.exc.OperationalError)
 
 
 def _sqlite_code(error: BaseException | None) -> int:
