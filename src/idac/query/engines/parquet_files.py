@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import S3BucketStore
 
-#: Inode, time of the last change in nanoseconds, and bytes.
-type Stamp = tuple[int, int, int]
+#: Time of the last change in nanoseconds, and bytes. Some file systems give a file another inode each time.
+type Stamp = tuple[int, int]
 
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
 _FOOTER_BYTES = 64 * 1024 * 1024
@@ -86,7 +86,7 @@ class Footer:
 
 
 def stamp_of(file: os.stat_result) -> Stamp:
-    return file.st_ino, file.st_mtime_ns, file.st_size
+    return file.st_mtime_ns, file.st_size
 
 
 class ParquetFiles:
@@ -145,18 +145,19 @@ class ParquetFiles:
             return pq.ParquetFile(source).read(columns=list(columns))
 
     def footer(self, path: str, *, keep: bool = True) -> Footer:
-        """The footer, read once unless it is not to be kept."""
+        """The footer, read once unless it is not to be kept, or another file has come into the place of this one."""
+        with self.errors(path):
+            stamp = self._stamp(path)
         with self._lock:
             found = self._footers.get(path)
-            if found is not None:
+            if found is not None and found.stamp == stamp:
                 self._footers.move_to_end(path)
                 return found
-        with self.errors(path):
-            stamp = stamp_of(os.stat(path)) if self.are_local([path]) else None  # noqa: PTH116  a Path costs as much again
-            with self._open(path) as source:
-                footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END), stamp)
+        with self.errors(path), self._open(path) as source:
+            footer = Footer(pq.read_metadata(source), source.seek(0, io.SEEK_END), stamp)
         if not keep:
             return footer
+        self.forget(path)
         with self._lock:
             if path not in self._footers:
                 self._footers[path] = footer
@@ -165,6 +166,17 @@ class ParquetFiles:
                 _, old = self._footers.popitem(last=False)
                 self._footer_bytes -= old.metadata.serialized_size
         return footer
+
+    def is_another(self, path: str) -> bool:
+        """True where a file is not the one whose footer is kept."""
+        with self._lock:
+            known = self._footers.get(path)
+        with self.errors(path):
+            return known is not None and known.stamp != self._stamp(path)
+
+    def _stamp(self, path: str) -> Stamp | None:
+        # A Path would cost as much again.
+        return stamp_of(os.stat(path)) if self.are_local([path]) else None  # noqa: PTH116
 
     def forget(self, path: str) -> None:
         """Read the file's footer anew the next time."""

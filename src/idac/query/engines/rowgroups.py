@@ -115,16 +115,14 @@ class RowGroupReader:
         if not wanted.keep:
             pieces = self._read_once(path, groups, wanted)
             return self._read_anew(path, groups, wanted) if pieces is None else pieces
+        if self._files.is_another(path):
+            # Its rows must not be joined with those of the file that was here before.
+            self._kept.forget(path)
         # What is asked for often is worth keeping whole; of the rest, the rows that are wanted are less to read.
         narrow = len(wanted.columns) < _MANY_COLUMNS
         often = [group for group in groups if narrow and self._kept.is_asked_for_often((wanted.version, path, group))]
         rarely = [group for group in groups if group not in often]
-        try:
-            pieces = self._read_once(path, rarely, wanted) if rarely else []
-        except StoreUnavailable:
-            # The file may be another one now, whose rows must not be joined with those of this one.
-            self._kept.forget(path)
-            raise
+        pieces = self._read_once(path, rarely, wanted) if rarely else []
         if pieces is None:
             return self._read_kept(path, groups, wanted)
         return pieces + (self._read_kept(path, often, wanted) if often else [])
