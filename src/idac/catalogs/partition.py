@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cdshealpix
 import numpy as np
 import numpy.typing as npt
+
+from idac.sky.healpix import cells_around, neighbours
 
 type Int64s = npt.NDArray[np.int64]
 
@@ -74,18 +75,10 @@ def margin_ranges(pixel: Pixel, order: int) -> tuple[Int64s, Int64s]:
 
     Holds every position outside the pixel and within the margin that ``margin_order`` gave *order* for.
     """
-    if pixel.order == 0 and order == 0:
-        near = np.setdiff1d(cdshealpix.neighbours(pixel.index, 0).ravel(), [-1, pixel.index])
-        cells: Int64s = near.astype(np.int64)
-    elif order == pixel.order:
-        near = np.setdiff1d(cdshealpix.neighbours(pixel.index, order).ravel(), [-1, pixel.index])
-        cells = near.astype(np.int64)
+    if order == pixel.order:
+        cells = np.setdiff1d(neighbours(order, pixel.index).ravel(), [-1, pixel.index])
     else:
-        edges, corners = cdshealpix.external_neighbours(
-            ipix=pixel.index, depth=pixel.order, delta_depth=order - pixel.order
-        )
-        cells = np.unique(np.concatenate([edges[0].astype(np.int64), corners[0].astype(np.int64)]))
-        cells = cells[cells >= 0]
+        cells = cells_around(pixel.order, pixel.index, order - pixel.order)
     return merge_ranges(cells, cells + 1, 2 * (FINE_ORDER - order))
 
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 
-import cdshealpix.nested as nested
 import numpy as np
 import numpy.typing as npt
-from astropy import units as u
-from astropy.coordinates import Latitude, Longitude
 
-# The search itself: making the angles that ``nested.cone_search`` asks for takes longer than that.
-from cdshealpix.cdshealpix import cone_search
-
-from idac.sky.healpix import MAX_ORDER, healpix_center, order_for_radius
+from idac.sky import compiled
+from idac.sky.healpix import MAX_ORDER, healpix_center, order_for_radius, radians
 from idac.sky.vectors import separation_deg
 
 type Ranges = npt.NDArray[np.int64]
@@ -27,7 +22,7 @@ _SMALLEST_DEG = 1e-6
 _WIDE_DEG = 25.0
 #: Orders below the one whose cells hold the whole region; each halves the rim that is covered for nothing.
 _FINER = 4
-#: Orders by which a circle's cells are told more finely than they are given, as ``nested.cone_search`` has it.
+#: Orders by which a circle's cells are told more finely than they are given, as cdshealpix has it.
 _DEEPER = 2
 
 
@@ -68,7 +63,7 @@ def circle_cover(ra_deg: float, dec_deg: float, radius_deg: float, most: int) ->
     radius = max(radius_deg, _SMALLEST_DEG) * (1 + 1e-9)
     order = min(MAX_ORDER, order_for_radius(radius) + _FINER)
     lon, lat = math.radians(ra_deg % 360.0), math.radians(dec_deg)
-    cells, orders, _ = cone_search(order, _DEEPER, lon, lat, math.radians(radius), False)
+    cells, orders, _ = compiled.cone_search(order, _DEEPER, lon, lat, math.radians(radius), False)
     return coarsened(ranges_of(cells, orders), most)
 
 
@@ -83,6 +78,5 @@ def _wide_cover(ra_deg: float, dec_deg: float, radius_deg: float) -> Ranges:
 def polygon_cover(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float, most: int) -> Ranges:
     """At most *most* ranges that hold the polygon, whose circumscribed circle has *radius_deg*."""
     order = min(MAX_ORDER, order_for_radius(min(radius_deg, _WIDE_DEG)) + _FINER + 1)
-    ra, dec = np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
-    cells, orders, _ = nested.polygon_search(Longitude(ra % 360.0, u.deg), Latitude(dec, u.deg), order, flat=False)
+    cells, orders, _ = compiled.polygon_search(order, *radians(ra_deg, dec_deg), False)
     return coarsened(ranges_of(cells, orders), most)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-from astropy import units as u
-from astropy.coordinates import (
-    FK4,
-    FK5,
-    ICRS,
-    BarycentricTrueEcliptic,
-    BaseCoordinateFrame,
-    Galactic,
-    UnitSphericalRepresentation,
-)
 
 from idac.core.errors import BadParameter
+from idac.core.lazy import LazyModule
 from idac.sky.vectors import Floats
 
+if TYPE_CHECKING:
+    from astropy import coordinates
+    from astropy import units as u
+else:
+    coordinates, u = LazyModule("astropy.coordinates"), LazyModule("astropy.units")
+
 #: Frames by the names that the IVOA's vocabulary of reference frames has for them.
-FRAMES: dict[str, BaseCoordinateFrame] = {
-    "ICRS": ICRS(),
-    "FK5": FK5(equinox="J2000"),
-    "FK4": FK4(equinox="B1950"),
-    "GALACTIC": Galactic(),
-    "ECLIPTIC": BarycentricTrueEcliptic(equinox="J2000"),
-}
+FRAMES = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
 
 
 def transform(
@@ -39,14 +33,29 @@ def transform(
     valid = np.isfinite(longitude) & (np.abs(latitude) <= 90)
     result = np.full((2, len(longitude)), np.nan)
     if valid.any():
-        start = source.realize_frame(UnitSphericalRepresentation(longitude[valid] * u.deg, latitude[valid] * u.deg))
+        place = coordinates.UnitSphericalRepresentation(longitude[valid] * u.deg, latitude[valid] * u.deg)
+        start = source.realize_frame(place)
         end = start.transform_to(target).spherical
         result[:, valid] = end.lon.wrap_at(360 * u.deg).deg, end.lat.deg
     return result[0], result[1]
 
 
-def _frame(name: str) -> BaseCoordinateFrame:
-    frame = FRAMES.get(name.strip().upper())
-    if frame is None:
+def _frame(name: str) -> coordinates.BaseCoordinateFrame:
+    known = name.strip().upper()
+    if known not in FRAMES:
         raise BadParameter("There is no such frame.", value=name, allowed=", ".join(FRAMES))
-    return frame
+    return _known_frame(known)
+
+
+@cache
+def _known_frame(name: str) -> coordinates.BaseCoordinateFrame:
+    match name:
+        case "FK5":
+            return coordinates.FK5(equinox="J2000")
+        case "FK4":
+            return coordinates.FK4(equinox="B1950")
+        case "GALACTIC":
+            return coordinates.Galactic()
+        case "ECLIPTIC":
+            return coordinates.BarycentricTrueEcliptic(equinox="J2000")
+    return coordinates.ICRS()

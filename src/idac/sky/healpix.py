@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 
-import astropy.units as u
-import cdshealpix.nested as nested
 import numpy as np
 import numpy.typing as npt
-from astropy.coordinates import Latitude, Longitude
+
+from idac.sky import compiled
 
 type Floats = npt.NDArray[np.float64]
 type Cells = npt.NDArray[np.int64]
@@ -23,18 +22,26 @@ MAX_ORDER = 29
 _NARROWEST = 0.5
 #: Order of cells used for matching is never deeper than this: smaller cells than 13 mas only cost rows.
 _MAX_MATCH_ORDER = 24
+#: As many threads as there are processors, for the compiled functions that take a number of them.
+_ALL_THREADS = np.uint16(0)
 
 
-def _angles(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Longitude, Latitude]:
+def radians(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Longitudes from 0 to 2 pi and latitudes, shape (n,). Raises ValueError for latitudes beyond a pole, or NaN."""
     ra = np.atleast_1d(np.asarray(ra_deg, dtype=np.float64))
     dec = np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))
-    return Longitude(ra % 360.0, u.deg, copy=False), Latitude(dec, u.deg, copy=False)
+    if not (np.abs(dec) <= 90.0).all():
+        raise ValueError("declinations go from -90 to 90 deg")
+    return np.radians(ra % 360.0), np.radians(dec)
 
 
 def healpix_index(order: int, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
-    """Nested index at *order* of each position, shape (n,)."""
-    ra, dec = _angles(ra_deg, dec_deg)
-    return np.asarray(nested.lonlat_to_healpix(ra, dec, order), dtype=np.int64)
+    """Nested index at *order* of each position, shape (n,); raises ValueError as ``radians`` does."""
+    lon, lat = radians(ra_deg, dec_deg)
+    cells = np.empty(len(lon), np.uint64)
+    offsets = np.empty((2, len(lon)))
+    compiled.lonlat_to_healpix(np.full(len(lon), order, np.uint8), lon, lat, cells, *offsets, _ALL_THREADS)
+    return cells.view(np.int64)
 
 
 def healpix29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
@@ -44,8 +51,38 @@ def healpix29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
 
 def healpix_center(order: int, index: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Right ascension and declination (degrees) of each cell's centre, two arrays of shape (n,)."""
-    ra, dec = nested.healpix_to_lonlat(np.atleast_1d(np.asarray(index, dtype=np.uint64)), order)
-    return np.asarray(ra.deg, dtype=np.float64), np.asarray(dec.deg, dtype=np.float64)
+    cells = _cells(order, index)
+    lon, lat = np.empty((2, len(cells)))
+    compiled.healpix_to_lonlat(np.full(len(cells), order, np.uint8), cells, 0.5, 0.5, lon, lat, _ALL_THREADS)
+    return np.degrees(lon), np.degrees(lat)
+
+
+def neighbours(order: int, index: npt.ArrayLike) -> Cells:
+    """Each cell in the block of those round it, shape (n, 9), from the southern to the northern corner.
+
+    Where base cells meet, a cell has fewer than eight neighbours; those places are -1.
+    """
+    cells = _cells(order, index)
+    found = np.zeros((len(cells), 9), np.int64)
+    compiled.neighbours(order, cells, found, _ALL_THREADS)
+    return found
+
+
+def cells_around(order: int, index: int, finer: int) -> Cells:
+    """The cells *finer* orders down that touch a cell of *order* from outside, sorted, shape (m,)."""
+    edges = np.zeros((1, 4 << finer), np.uint64)
+    corners = np.zeros((1, 4), np.int64)
+    compiled.external_neighbours(order, finer, _cells(order, index), corners, edges, _ALL_THREADS)
+    cells = np.unique(np.concatenate([edges[0].view(np.int64), corners[0]]))
+    return cells[cells >= 0]
+
+
+def _cells(order: int, index: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """*index* as the compiled functions take it, shape (n,). Raises ValueError for what is no cell of *order*."""
+    cells = np.atleast_1d(np.asarray(index))
+    if not ((cells >= 0) & (cells < 12 << (2 * order))).all():
+        raise ValueError(f"cells of order {order} go from 0 to {(12 << (2 * order)) - 1}")
+    return cells.astype(np.uint64)
 
 
 def order_for_radius(radius_deg: float) -> int:
@@ -66,14 +103,12 @@ def cells_near(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_deg: float,
     if order > deepest:
         raise ValueError(f"order {order} is too deep for a radius of {radius_deg} deg; at most {deepest}")
     levels = min(deepest - order, 2)
-    ra, dec = _angles(ra_deg, dec_deg)
-    if len(ra) == 0:
+    own = healpix_index(order + levels, ra_deg, dec_deg)
+    if len(own) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    own = nested.lonlat_to_healpix(ra, dec, order + levels)
-    block = np.asarray(nested.neighbours(own, order + levels), dtype=np.int64)
-    wanted = np.flatnonzero(_of_other_parents(levels)[(own & np.uint64(4**levels - 1)).astype(np.intp)])
+    block = neighbours(order + levels, own)
+    wanted = np.flatnonzero(_of_other_parents(levels)[own & (4**levels - 1)])
     row, parents = wanted // 9, block.ravel()[wanted] >> (2 * levels)
-    # Where base cells meet, a cell has fewer than eight neighbours; those places are -1.
     known = parents >= 0
     return (row, parents) if known.all() else (row[known], parents[known])
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from mocpy import MOC
 
 from idac.core.errors import BadParameter
+from idac.core.lazy import LazyModule
 from idac.sky import cover as covers
 from idac.sky.cover import Ranges
 from idac.sky.healpix import MAX_ORDER, healpix29, healpix_center
 from idac.sky.vectors import Floats, half_angle_sin2, middle_of_cap, positions, separation_deg, unit_vectors
+
+if TYPE_CHECKING:
+    import mocpy
+else:
+    mocpy = LazyModule("mocpy")
 
 type Mask = npt.NDArray[np.bool_]
 
@@ -267,8 +272,8 @@ class CellUnion:
         mean_ra, mean_dec = positions(unit_vectors(ra, dec).sum(axis=0))
         return float(mean_ra), float(mean_dec)
 
-    def moc(self) -> MOC:
-        return MOC.from_depth29_ranges(MAX_ORDER, self.ranges.astype(np.uint64))
+    def moc(self) -> mocpy.MOC:
+        return mocpy.MOC.from_depth29_ranges(MAX_ORDER, self.ranges.astype(np.uint64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import cdshealpix.nested as nested
 import numpy as np
 import numpy.typing as npt
 
 from idac.sky.cover import NOTHING, WHOLE_SKY, Ranges, merged
-from idac.sky.healpix import MAX_ORDER, cells_near, order_for_radius
+from idac.sky.healpix import MAX_ORDER, cells_near, neighbours, order_for_radius
 
 #: Cells in which a grown cover is worked out; more would cost more than they save.
 _MOST_CELLS = 8_192
@@ -69,7 +68,7 @@ def grown(ranges: Ranges, radius_deg: float) -> Ranges:
         order -= 1
     cells = _cells(ranges, order)
     # A cell is wider than the radius, so whatever is near it lies in the cells that touch it.
-    block = np.asarray(nested.neighbours(cells, order), dtype=np.int64)
+    block = neighbours(order, cells)
     return ranges_of_cells(block[block >= 0], order)
 
 
