@@ -8,15 +8,26 @@ import sys
 #: Heavy, and of no use to a service: Felis and its migrations, and what is installed beside idac for tests. pandas and
 #: matplotlib are not named: pyarrow and mocpy take them up wherever they are installed, which idac does not ask for.
 NEVER = ("felis", "alembic", "lsst", "lsdb", "dask", "pyvo", "IPython", "scipy")
+#: Imported when it is first used: astropy knows units and frames, and few queries ask for either.
+LATER = ("astropy", "mocpy")
 
-PROGRAM = "import sys, idac.cli.up\nprint(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+def _imported_by(module: str) -> set[str]:
+    program = f"import sys, {module}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_a_service_imports_nothing_it_has_no_use_for() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    loaded = _imported_by("idac.cli.up")
     assert {"idac", "duckdb", "starlette"} <= loaded
-    assert sorted(loaded & set(NEVER)) == []
+    assert sorted(loaded & {*NEVER, *LATER}) == []
+
+
+def test_publishing_imports_nothing_that_people_log_in_or_ask_with() -> None:
+    loaded = _imported_by("idac.cli.catalog")
+    assert {"idac", "duckdb", "pyarrow"} <= loaded
+    assert sorted(loaded & {*LATER, "authlib", "felis", "httpx", "joserfc", "lsst", "sqlglot", "starlette"}) == []
 
 
 def test_help_imports_next_to_nothing() -> None:

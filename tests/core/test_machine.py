@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from idac.core.machine import memory_bytes, memory_limits, processor_limits, processors
@@ -105,3 +106,24 @@ def test_threads_share_few_arenas_and_arrow_has_none_of_its_own(
     )  # fmt: skip
     assert told.stdout == f"{pool}\n"
     assert len(re.findall("<heap nr=", (tmp_path / "arenas.xml").read_text())) == arenas
+
+
+_RECYCLED = """
+from idac.core.machine import recycle_arrow_buffers, share_freed_memory
+share_freed_memory()
+recycle_arrow_buffers()
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.skipif("jemalloc" not in pa.supported_memory_backends(), reason="pyarrow was built without jemalloc")
+@pytest.mark.parametrize(
+    ("chosen", "pool"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
+)
+def test_buffers_are_recycled_unless_the_environment_names_an_allocator(chosen: dict[str, str], pool: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    told = subprocess.run(
+        [sys.executable, "-c", _RECYCLED], capture_output=True, text=True, check=True, env=environment | chosen
+    )
+    assert told.stdout == f"{pool}\n"

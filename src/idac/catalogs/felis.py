@@ -12,17 +12,26 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from astropy.units import Unit
-from felis import datamodel
-from lsst.resources import ResourcePath
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from idac.core.errors import BadData, NotFound, Position, UserError
+from idac.core.lazy import LazyModule
 from idac.tables.model import Column, DataType, ForeignKey, Schema, Table, VOTableType
+
+if TYPE_CHECKING:
+    from astropy import units
+    from felis import datamodel
+    from lsst import resources
+else:
+    datamodel, units, resources = (
+        LazyModule("felis.datamodel"),
+        LazyModule("astropy.units"),
+        LazyModule("lsst.resources"),
+    )
 
 #: Felis datatype of each VOTable type that it has a name for; the rest are told apart by votable:datatype.
 _FELIS_NAMES: dict[str, str] = {
@@ -78,8 +87,10 @@ def read_felis(source: str | Path) -> Schema:
     _require_known_words(data, text, name)
     try:
         # Not the library's own from_uri, whose YAML parser takes seconds for a thousand columns.
-        beside: dict[str, Any] = {"resource_path": ResourcePath(str(path), forceAbsolute=False)} if path else {}
-        document: Any = datamodel.Schema.model_validate(data, context={**_CONTEXT, **beside})
+        context: dict[str, Any] = dict(_CONTEXT)
+        if path:
+            context["resource_path"] = resources.ResourcePath(str(path), forceAbsolute=False)
+        document: Any = datamodel.Schema.model_validate(data, context=context)
     except ValidationError as error:
         raise _validation_error(error, text, name) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -165,7 +176,7 @@ def _unknown_unit(column: Mapping[str, Any], of: str) -> tuple[str, BadData] | N
         if not isinstance(given, str):
             continue
         try:
-            Unit(given)
+            units.Unit(given)
         except (ValueError, TypeError) as error:
             near = re.search(r"Did you mean (.+?)\?", str(error))
             return key, BadData(
@@ -473,7 +484,7 @@ def _known_unit(unit: str) -> str | None:
         if not text or text in ("none", "null", "-", "---", "unitless"):
             return None
         try:
-            Unit(text)
+            units.Unit(text)
         except (ValueError, TypeError):
             continue
         return text

@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 from idac.cli.main import Options
 from idac.core.errors import BadParameter
-from idac.identity.administration import Administration
-from idac.wiring.identity import open_administration
 from idac.wiring.state import open_current_state
+
+if TYPE_CHECKING:
+    from idac.identity.administration import Administration
 
 _AGO = re.compile(r"(\d{1,5})\s*([hdwy])", re.ASCII)
 _HOURS = {"h": 1, "d": 24, "w": 168, "y": 8760}
@@ -33,6 +35,9 @@ def actor() -> str:
 @contextmanager
 def administration(options: Options) -> Iterator[Administration]:
     """The state database's identity, open until the end of the block."""
+    # All that people log in with, which publishing a table has no need of.
+    from idac.wiring.identity import open_administration  # noqa: PLC0415
+
     loaded = options.load()
     database = open_current_state(loaded)
     try:

@@ -21,6 +21,7 @@ from idac.catalogs.snapshot import TableEntry
 from idac.cli.catalog_rights import access_change, access_options, rights, table_access
 from idac.cli.main import Options
 from idac.cli.output import counted, print_json, print_table, progress
+from idac.core import machine
 from idac.core.errors import BadParameter, Cancelled, UserError
 from idac.core.secrets import open_secrets
 from idac.core.store import Store, open_store
@@ -335,6 +336,7 @@ def _service(options: Options, label: str, access: AccessChange | None = None) -
         return open_store(location, loaded.settings.stores, secrets, Path.cwd())
 
     archive = open_archive(loaded)
+    machine.recycle_arrow_buffers()
     with progress(label) as meter:
         yield CatalogService(archive, open_source, lambda what, done, total: meter.update(done, total, what), access)
 

@@ -17,8 +17,6 @@ from idac.cli.output import print_json, print_table
 from idac.core.errors import BadParameter
 from idac.core.nearest import nearest
 from idac.core.rights import ReadRule
-from idac.identity import group_store
-from idac.identity.administration import require_group_name
 from idac.tables.model import Table
 from idac.wiring.build import open_archive
 
@@ -100,8 +98,6 @@ def table_access(options: Options, rules: Mapping[str, ReadRule], table: Table) 
 def _rule(options: Options, given: Mapping[str, Any]) -> ReadRule | None:
     known = options.load().settings.identity.rights
     rule = parse_rule(given["right"], given["group"], public=given["public"], closed=given["closed"], known=known)
-    for group in given["group"]:
-        require_group_name(group)
     if given["group"]:
         _require_groups(options, given["group"])
     return rule
@@ -113,6 +109,12 @@ def _require_groups(options: Options, wanted: Collection[str]) -> None:
     A group that there is keeps its name for ever, and those that dac.yaml leads claims to are nobody else's to make;
     but somebody may have made one before dac.yaml did.
     """
+    # Publishing without such an option starts without all that knows of people.
+    from idac.identity import group_store  # noqa: PLC0415
+    from idac.identity.administration import require_group_name  # noqa: PLC0415
+
+    for name in wanted:
+        require_group_name(name)
     settings = options.load().settings.identity
     from_claims = {
         name for each in (*settings.providers.values(), *settings.github.values()) for name in each.groups.values()

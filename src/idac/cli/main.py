@@ -98,11 +98,15 @@ class _LazyGroup(click.Group):
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Import without looking for garbage, of which there is next to none: a tenth of a command's start."""
+    """Import without looking for garbage, of which there is next to none: a tenth of a command's start.
+
+    What was imported is never looked through afterwards either, nor at the command's end.
+    """
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 

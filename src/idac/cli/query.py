@@ -23,7 +23,8 @@ from idac.core.scratch import open_scratch
 from idac.query.adql.compiler import QueryCompiler
 from idac.query.service import QueryRequest, QueryService, RunningQuery
 from idac.tables.formats import FORMATS, Format, find_format
-from idac.wiring.build import open_archive, open_engine
+from idac.wiring.build import open_archive
+from idac.wiring.engine import open_engine
 from idac.wiring.settings import DacSettings
 
 #: Rows printed on a terminal where neither a format nor a file is asked for.

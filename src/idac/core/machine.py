@@ -46,6 +46,19 @@ def share_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, int(arenas))
 
 
+def recycle_arrow_buffers() -> None:
+    """Give Arrow's buffers to an allocator that keeps what is freed a while: for one that writes much in few threads.
+
+    The system's takes each large buffer anew, as pages that must be cleared first: a tenth of the time of an ingest.
+    What the environment names by ``ARROW_DEFAULT_MEMORY_POOL``, other than the system's, stands.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - what asks for the size of the machine may have no use for it
+
+    chosen = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if chosen == "system" and "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+
+
 def memory_limits(root: Path, groups: str) -> Iterator[int]:
     """Bounds in bytes of the groups that ``/proc/self/cgroup`` lists as *groups*, and of those round them.
 

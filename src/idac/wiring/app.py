@@ -37,7 +37,8 @@ from idac.web.app import Lifespan, build_app
 from idac.web.context import WebContext
 from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
-from idac.wiring.build import open_archive, open_engine, open_results
+from idac.wiring.build import open_archive, open_results
+from idac.wiring.engine import open_engine
 from idac.wiring.identity import JOBS_PATH, Identity, OwnersRights, open_identity
 from idac.wiring.published_groups import PublishedGroups
 from idac.wiring.settings import DacSettings

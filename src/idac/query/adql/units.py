@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from astropy import units as u
+from idac.core.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from astropy import units as u
+else:
+    u = LazyModule("astropy.units")
 
 
 @lru_cache(maxsize=4096)

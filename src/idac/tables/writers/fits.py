@@ -7,21 +7,26 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy.io import fits
 
 from idac.core.errors import BadParameter
+from idac.core.lazy import LazyModule
 from idac.tables.arrow import fixed_length
 from idac.tables.model import Column
 from idac.tables.writers.batches import Rows, iter_pieces
 from idac.tables.writers.info import ResultInfo
 from idac.tables.writers.packing import Field, Fixed, Varying, encode, interleave, text_bytes, texts
 from idac.tables.writers.parallel import map_ordered
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+else:
+    fits = LazyModule("astropy.io.fits")
 
 _BLOCK = 2880
 #: Rows kept in memory before they go to disk: most results are small.
