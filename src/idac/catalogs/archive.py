@@ -177,7 +177,11 @@ class Archive:
         return tuple(self.store.url(f"{version.prefix}/{f.path}") for f in files if f.kind == kind)
 
     def row_group_index(self, version: Version) -> RowGroupIndex:
-        return read_row_groups(self.store, version.prefix, self.file_urls(version, "data"))
+        urls = self.file_urls(version, "data")
+        if version.location is None:
+            return read_row_groups(self.store, version.prefix, urls)
+        sizes = [f.bytes for f in read_files(self.store, version.prefix) if f.kind == "data"]
+        return read_row_groups(self.store, version.prefix, urls, sizes)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 

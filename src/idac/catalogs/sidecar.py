@@ -84,14 +84,16 @@ def read_files(store: Store, prefix: str) -> list[WrittenFile]:
     return [WrittenFile(**row) for row in _read(store, f"{prefix}/{FILES_NAME}").to_pylist()]
 
 
-def read_row_groups(store: Store, prefix: str, files: Iterable[str]) -> RowGroupIndex:
+def read_row_groups(
+    store: Store, prefix: str, files: Iterable[str], registered_bytes: Iterable[int] = ()
+) -> RowGroupIndex:
     """*files* are the addresses of the version's data files, in the order of its list.
 
     Raises StoreUnavailable where the index is missing or damaged.
     """
     table = _read(store, f"{prefix}/{ROW_GROUPS_NAME}")
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
-    return RowGroupIndex(tuple(files), **arrays)
+    return RowGroupIndex(tuple(files), **arrays, registered_bytes=tuple(registered_bytes))
 
 
 def _read(store: Store, key: str) -> pa.Table:

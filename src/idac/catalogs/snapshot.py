@@ -31,6 +31,8 @@ class RowGroupIndex:
     hpx_min: npt.NDArray[np.int64]  # (n,)
     hpx_max: npt.NDArray[np.int64]  # (n,)
     rows: npt.NDArray[np.int64]  # (n,)
+    #: Of files that others keep, the size of each when it was registered.
+    registered_bytes: tuple[int, ...] = ()
 
     @cached_property
     def total_rows(self) -> int:

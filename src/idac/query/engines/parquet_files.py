@@ -70,6 +70,12 @@ class Footer:
         groups = range(self.metadata.num_row_groups)
         return np.array([self.metadata.row_group(group).num_rows for group in groups], np.int64)
 
+    def bounds(self, column: str, group: int) -> tuple[int, int] | None:
+        """The least and greatest value of a column of whole numbers in a row group; None where they are not told."""
+        leaf = self.leaf(column)
+        statistics = None if leaf is None else self.metadata.row_group(group).column(leaf).statistics
+        return None if statistics is None or not statistics.has_min_max else (statistics.min, statistics.max)
+
     def ranges(self, groups: Sequence[int], columns: Sequence[str]) -> list[tuple[int, int]]:
         """Where the chunks of *columns* (none: of all) begin, and how long they are."""
         leaves = [n for name in columns or self._leaves for n in self._leaves.get(name, ())]
@@ -166,13 +172,6 @@ class ParquetFiles:
                 _, old = self._footers.popitem(last=False)
                 self._footer_bytes -= old.metadata.serialized_size
         return footer
-
-    def is_another(self, path: str) -> bool:
-        """True where a file is not the one whose footer is kept."""
-        with self._lock:
-            known = self._footers.get(path)
-        with self.errors(path):
-            return known is not None and known.stamp != self._stamp(path)
 
     def _stamp(self, path: str) -> Stamp | None:
         # A Path would cost as much again.

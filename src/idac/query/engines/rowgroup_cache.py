@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: The version of a table, a file of it, and a row group of that. A new version may lie in the files of the one before.
+#: A state of a table (see ``RegisteredFiles``), a file of it, and a row group of that.
 type Key = tuple[str, str, int]
 
 #: Row groups that are remembered to have been asked for, kept or not.

@@ -19,6 +19,7 @@ from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
 from idac.query.engines.parquet_files import ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns, PlainFile
+from idac.query.engines.registered import RegisteredFiles
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
@@ -57,9 +58,12 @@ class _IdIndex:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is read of each file of a *version*: *columns* of the rows whose *cell* lies in *ranges* (None: of all)."""
+    """What is read of each file of a table: *columns* of the rows whose *cell* lies in *ranges* (None: of all).
 
-    version: str
+    *state* names the version of the table, and of one that others keep how its files were found.
+    """
+
+    state: str
     columns: list[str]
     cell: str
     ranges: Ranges | None
@@ -75,6 +79,7 @@ class RowGroupReader:
         self._files = ParquetFiles(stores)
         self._kept = RowGroupCache(kept_bytes)
         self._plain = PlainColumns(self._files)
+        self._registered = RegisteredFiles(self._files)
         self._lock = threading.Lock()
         self._id_indexes: OrderedDict[str, _IdIndex | None] = OrderedDict()
         self._bounds: OrderedDict[tuple[str, str], tuple[Longs, Longs]] = OrderedDict()
@@ -98,12 +103,14 @@ class RowGroupReader:
         # Where no column is asked for, the rows are counted by this one.
         if (scan.ranges is not None or not names) and storage.healpix_column not in names:
             names.append(storage.healpix_column)
-        version, keep = scan.use.entry.version, len(entries) <= _KEPT_UP_TO
-        wanted = _Wanted(version, names, storage.healpix_column, scan.ranges, keep)
+        state, keep = self._registered.state(scan.use), len(entries) <= _KEPT_UP_TO
+        wanted = _Wanted(state, names, storage.healpix_column, scan.ranges, keep)
         pieces = []
-        for number in np.unique(index.file[entries]):
+        numbers = np.unique(index.file[entries]).tolist()
+        for number in numbers:
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
             pieces += self._read_file(index.files[number], groups, wanted)
+        self._registered.require_still(scan.use, state, [index.files[number] for number in numbers])
         if not pieces:
             return empty_rows(storage, scan, columns)
         table = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="permissive")
@@ -115,12 +122,9 @@ class RowGroupReader:
         if not wanted.keep:
             pieces = self._read_once(path, groups, wanted)
             return self._read_anew(path, groups, wanted) if pieces is None else pieces
-        if self._files.is_another(path):
-            # Its rows must not be joined with those of the file that was here before.
-            self._kept.forget(path)
         # What is asked for often is worth keeping whole; of the rest, the rows that are wanted are less to read.
         narrow = len(wanted.columns) < _MANY_COLUMNS
-        often = [group for group in groups if narrow and self._kept.is_asked_for_often((wanted.version, path, group))]
+        often = [group for group in groups if narrow and self._kept.is_asked_for_often((wanted.state, path, group))]
         rarely = [group for group in groups if group not in often]
         pieces = self._read_once(path, rarely, wanted) if rarely else []
         if pieces is None:
@@ -181,7 +185,7 @@ class RowGroupReader:
     def _row_groups(self, path: str, numbers: list[int], wanted: _Wanted) -> list[RowGroup]:
         """The row groups with at least the columns that are wanted; what is not kept of them is read."""
         columns = wanted.columns
-        found = {number: self._kept.get((wanted.version, path, number)) for number in numbers}
+        found = {number: self._kept.get((wanted.state, path, number)) for number in numbers}
         lacking = {
             number: [c for c in columns if group is None or not group.has([c])]
             for number, group in found.items()
@@ -191,7 +195,7 @@ class RowGroupReader:
             for number, table in zip(lacking, self._iter_whole(path, lacking), strict=True):
                 group = found[number]
                 group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(wanted.cell)
-                self._kept.put((wanted.version, path, number), group)
+                self._kept.put((wanted.state, path, number), group)
                 found[number] = group
         except StoreUnavailable:
             self._kept.forget(path)
@@ -225,6 +229,10 @@ class RowGroupReader:
         )
 
     # -- what planning asks for --------------------------------------------------------------------------------------
+
+    def require_registered(self, use: TableUse) -> None:
+        """Raises StoreUnavailable where the files of a table that others keep are not those that were registered."""
+        self._registered.state(use)
 
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""
@@ -302,7 +310,7 @@ class RowGroupReader:
             return None
         if len(storage.index.files) * len(use.entry.table.columns) > _MOST_FOOTER_COLUMNS:
             return None
-        key = (use.entry.version, column)
+        key = (self._registered.state(use), column)
         with self._lock:
             known = self._bounds.get(key)
             if known is not None:

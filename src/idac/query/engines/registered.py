@@ -1,0 +1,132 @@
+"""Catalogues that are served from where others keep them: are their files still those that were registered?
+
+Of ours, none ever changes. What is known of theirs (which row groups lie where, how many rows there are, what was read
+and kept) holds for the files that were looked at; so these are looked at again for each query.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+
+from idac.catalogs.snapshot import HatsStorage
+from idac.core.errors import StoreUnavailable
+from idac.query.engines.parquet_files import ParquetFiles, Stamp, stamp_of, unreadable
+from idac.query.resolved import TableUse
+
+#: Files of a table up to which all are looked at for each query; of more, once in so many seconds.
+_FEW_FILES, _PATIENCE_S = 256, 1.0
+#: Versions of tables that are known.
+_MOST_VERSIONS = 1_000
+
+
+@dataclass(frozen=True)
+class _Known:
+    """How the files of a version were found; *state* names that."""
+
+    state: str
+    stamps: tuple[Stamp | None, ...]
+    at_s: float
+
+
+class RegisteredFiles:
+    """Thread-safe."""
+
+    def __init__(self, files: ParquetFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._changes = 0
+
+    def state(self, use: TableUse) -> str:
+        """A name for the table's files as they are: another one once any of them is another file.
+
+        Raises StoreUnavailable where a file has other row groups than when it was registered. One that is gone is for
+        who reads it to tell.
+        """
+        version, storage = use.entry.version, use.entry.storage
+        if not isinstance(storage, HatsStorage) or not self._can_change(storage):
+            return version
+        files = storage.index.files
+        with self._lock:
+            known = self._known.get(version)
+        if known is not None and len(files) > _FEW_FILES and monotonic() < known.at_s + _PATIENCE_S:
+            return known.state
+        stamps = tuple(_stamp(path) for path in files)
+        if known is None:
+            changed = [n for n, stamp in enumerate(stamps) if stamp and stamp[1] != storage.index.registered_bytes[n]]
+        else:
+            changed = [n for n, stamp in enumerate(stamps) if stamp and stamp != known.stamps[n]]
+        self._require_registered(use, storage, changed)
+        return self._note(version, known, stamps, is_changed=bool(changed))
+
+    def require_still(self, use: TableUse, state: str, paths: Sequence[str]) -> None:
+        """Raises StoreUnavailable where one of *paths* is another file than in *state*: its rows may be of either."""
+        storage = use.entry.storage
+        if not isinstance(storage, HatsStorage) or not self._can_change(storage):
+            return
+        with self._lock:
+            known = self._known.get(use.entry.version)
+        if known is None or known.state != state:
+            raise unreadable()
+        places = {path: place for place, path in enumerate(storage.index.files)}
+        if any(_stamp(path) != known.stamps[places[path]] for path in paths):
+            raise unreadable()
+
+    def _can_change(self, storage: HatsStorage) -> bool:
+        # In a store a look at each file is a request, which is more than to read of it.
+        return bool(storage.index.registered_bytes) and self._files.are_local(storage.index.files)
+
+    def _require_registered(self, use: TableUse, storage: HatsStorage, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            footer = self._files.footer(storage.index.files[number])
+            entries = np.flatnonzero(storage.index.file == number)
+            entries = entries[np.argsort(storage.index.row_group[entries])]
+            # Where a footer tells no bounds, those registered are of the whole pixel.
+            if not np.array_equal(footer.rows, storage.index.rows[entries]) or any(
+                footer.bounds(storage.healpix_column, group)
+                not in (None, (storage.index.hpx_min[entry], storage.index.hpx_max[entry]))
+                for group, entry in enumerate(entries)
+            ):
+                table = use.entry.table.qualified_name
+                raise StoreUnavailable(
+                    f"The files of {table} are not those that were registered: their owners have changed them.",
+                    next_step="Tell the operator, who can register them again: "
+                    f"idac catalog replace FOLDER --name {table}",
+                )
+
+    def _note(self, version: str, known: _Known | None, stamps: tuple[Stamp | None, ...], *, is_changed: bool) -> str:
+        with self._lock:
+            if known is None:
+                state = version
+            elif not is_changed:
+                state = known.state
+            else:
+                self._changes += 1
+                state = f"{version} {self._changes}"
+            newer = self._known.get(version)
+            if newer is not known and newer is not None:
+                # Somebody else has looked meanwhile.
+                if newer.stamps == stamps:
+                    return newer.state
+                self._changes += 1
+                state = f"{version} {self._changes}"
+            self._known[version] = _Known(state, stamps, monotonic())
+            self._known.move_to_end(version)
+            while len(self._known) > _MOST_VERSIONS:
+                self._known.popitem(last=False)
+        return state
+
+
+def _stamp(path: str) -> Stamp | None:
+    """None for a file that is gone."""
+    try:
+        return stamp_of(os.stat(path))  # noqa: PTH116 - a Path would cost as much again
+    except OSError:
+        return None
