@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from astropy.time import Time
 from cdshealpix import nested
 
 from engine_fixture import Asking, memory_entry, memory_snapshot, small_engine
+from idac.core.errors import BadQuery
 
 ROWS = 4_000
 type Floats = npt.NDArray[np.float64]
@@ -132,3 +134,17 @@ def test_a_star_moved_there_and_back_is_itself(asking: Asking) -> None:
     assert isinstance(there, list)
     back = asking.value(f"SELECT TOP 1 ivo_epoch_prop({', '.join(map(repr, there))}, 2116, 2016) FROM t.s")
     np.testing.assert_allclose(back, [7.6, 11.8, 125, 300, -428.8, 52.51], rtol=1e-12)
+
+
+def test_an_infinite_coordinate_is_refused_as_one(tmp_path: Path) -> None:
+    rows = pa.table({"x": [10.0, float("inf")], "y": [0.0, 0.0]})
+    with small_engine(tmp_path) as engine:
+        asking = Asking(engine, memory_snapshot({"t.s": memory_entry("t.s", rows)}))
+        near = "SELECT x FROM t.s WHERE 1 = CONTAINS(POINT(x, y), CIRCLE(10, 0, 3))"
+        with pytest.raises(BadQuery) as refused:
+            asking.column(near)
+        assert str(refused.value) == (
+            "An angle that the query uses, of a position perhaps, is infinite. Allowed: finite numbers. "
+            "Leave out the rows that have it with WHERE, as in: ra BETWEEN 0 AND 360."
+        )
+        assert asking.column(f"{near} AND x BETWEEN 0 AND 360") == [10.0]

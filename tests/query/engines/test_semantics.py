@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 
 import pyarrow as pa
@@ -457,7 +459,7 @@ def test_names_of_any_kind_come_back_to_the_letter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["n", "x", "t", "id"])
 def test_a_long_list_of_alternatives_is_true_of_the_same_rows_as_each_of_them(asking: Asking, column: str) -> None:
-    values = ["'a'", "'it''s'", "'zz'"] if column == "t" else ["3", "-3", "0.5", "7", "99"]
+    values = ["'a'", "'it''s'", "'zz'"] if column == "t" else ["3", "-3", "0.5", "7", "99", "2.5", "1e6", "-2.0"]
     separately = {row for v in values for row in asking.column(f"SELECT id FROM t.a WHERE {column} = {v}")}
     many = " OR ".join(f"{column} = {v}" for v in values * 5)
     assert set(asking.column(f"SELECT id FROM t.a WHERE {many}")) == separately
@@ -494,3 +496,74 @@ def test_columns_of_nulls_alone_go_with_every_type(asking: Asking, query: str, r
 def test_common_tables_that_name_each_other_twice_do_not_double_the_work(asking: Asking) -> None:
     tables = "".join(f", w{i} AS (SELECT p.m FROM w{i - 1} AS p JOIN w{i - 1} AS q ON p.m = q.m)" for i in range(1, 20))
     assert asking.value(f"WITH w0 AS (SELECT m FROM t.c){tables} SELECT COUNT(*) FROM w19") == 3
+
+
+#: Neighbours that doubles don't tell apart, and what lies beyond what 64 bits hold.
+LARGE = 2**53
+LARGE_IDS = [0, 1, 2**52 + 2, 2**52 + 3, *range(LARGE - 4, LARGE + 9), -LARGE - 3, 2**63 - 1, -(2**63)]
+COMPARE = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+CONSTANTS = [
+    *(
+        "0.5",
+        "9007199254740995.0",
+        "9007199254740996.5",
+        "-9007199254740995.0",
+        "9.007199254740998e15",
+        "4503599627370498.5",
+        "1e40",
+    ),
+    *("9223372036854775807.5", "-9223372036854775808.5", "9007199254740995", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
+    table = pa.table({"id": pa.array([*LARGE_IDS, None], pa.int64())})
+    with small_engine(tmp_path_factory.mktemp("large")) as engine:
+        yield Asking(engine, memory_snapshot({"t.large": memory_entry("t.large", table)}))
+
+
+def value(constant: object) -> Fraction:
+    """What a constant is: a double, where it is written with a point or an exponent."""
+    return Fraction(str(constant)) if str(constant).isdigit() else Fraction(float(str(constant)))
+
+
+def held(large: Asking, condition: str) -> list[int]:
+    return sorted(large.column(f"SELECT id FROM t.large WHERE {condition}"))
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+@pytest.mark.parametrize("sign", ["=", "<>", "<", "<=", ">", ">="])
+def test_large_numbers_are_compared_with_fractions_exactly(large: Asking, sign: str, constant: str) -> None:
+    compare = COMPARE[sign]
+    expected = sorted(i for i in LARGE_IDS if compare(i, value(constant)))
+    assert held(large, f"id {sign} {constant}") == expected
+    assert held(large, f"NOT (id {sign} {constant})") == sorted(set(LARGE_IDS) - set(expected))
+    assert held(large, f"{constant} {FLIPPED[sign]} id") == expected
+
+
+@pytest.mark.parametrize("low", CONSTANTS)
+@pytest.mark.parametrize("high", CONSTANTS)
+def test_large_numbers_between_a_fraction_and_another_number(large: Asking, low: str, high: str) -> None:
+    expected = sorted(i for i in LARGE_IDS if value(low) <= i <= value(high))
+    assert held(large, f"id BETWEEN {low} AND {high}") == expected
+    assert held(large, f"id NOT BETWEEN {low} AND {high}") == sorted(set(LARGE_IDS) - set(expected))
+
+
+@pytest.mark.parametrize(
+    "constants", [["0.5", LARGE + 3], ["0.5", "9007199254740996.5"], [LARGE, "9007199254740995.0", 1.0]]
+)
+def test_large_numbers_in_a_list_with_fractions(large: Asking, constants: list[object]) -> None:
+    wanted = {value(c) for c in constants}
+    listed = ", ".join(map(str, constants))
+    expected = sorted(i for i in LARGE_IDS if i in wanted)
+    assert held(large, f"id IN ({listed})") == expected
+    assert held(large, f"id NOT IN ({listed})") == sorted(set(LARGE_IDS) - set(expected))

@@ -304,25 +304,30 @@ def _continues(token: Token) -> bool:
 
 
 def _listed(terms: list[exp.Expr]) -> list[exp.Expr]:
-    """*terms* of OR, where ``a = 1 OR a = 2 OR …`` stands as ``a IN (1, 2, …)``: the same, and quick for any number."""
+    """*terms* of OR, where ``a = 1 OR a = 2 OR …`` stands as ``a IN (1, 2, …)``: the same, and quick for any number.
+
+    Whole numbers and fractions are not listed together: an engine would take all of a list for what suits each of them.
+    """
     if len(terms) < _LISTED_FROM:
         return terms
-    values: dict[exp.Expr, list[exp.Expr]] = {}
-    for term in terms:
-        if _is_column_with_constant(term):
-            values.setdefault(term.this, []).append(term.expression)
-    lists = {column: found for column, found in values.items() if len(found) >= _LISTED_FROM}
+    values: dict[tuple[exp.Expr, bool], list[exp.Expr]] = {}
+    keys = [_list_of(term) for term in terms]
+    for key, term in zip(keys, terms, strict=True):
+        if key is not None:
+            values.setdefault(key, []).append(term.expression)
+    lists = {key: found for key, found in values.items() if len(found) >= _LISTED_FROM}
     result: list[exp.Expr] = []
-    for term in terms:
-        if not _is_column_with_constant(term) or term.this not in lists:
+    for key, term in zip(keys, terms, strict=True):
+        if key is None or key not in lists:
             result.append(term)
-        elif values.pop(term.this, None) is not None:
-            result.append(located(exp.In(this=term.this, expressions=lists[term.this]), term.meta.get("at", 0)))
+        elif values.pop(key, None) is not None:
+            result.append(located(exp.In(this=term.this, expressions=lists[key]), term.meta.get("at", 0)))
     return result
 
 
-def _is_column_with_constant(term: exp.Expr) -> bool:
+def _list_of(term: exp.Expr) -> tuple[exp.Expr, bool] | None:
+    """The column that is compared with a constant, and whether that is written as a whole number."""
     if not isinstance(term, exp.EQ) or not isinstance(term.this, exp.Column):
-        return False
+        return None
     value = term.expression.this if isinstance(term.expression, exp.Neg) else term.expression
-    return isinstance(value, exp.Literal)
+    return (term.this, value.name.isdigit()) if isinstance(value, exp.Literal) else None

@@ -160,6 +160,9 @@ def _between(node: exp.Expr) -> Test | None:
     column, low, high = p.bare(node.this), _constant(node.args["low"]), _constant(node.args["high"])
     if not _is_number_column(column) or low is None or high is None:
         return None
+    if not (isinstance(low, int) and isinstance(high, int)) and not column.meta["type"].is_integer:
+        # Beside a fraction the engine takes all three for doubles.
+        low, high = np.float64(low), np.float64(high)
     above, below = _comparison(column, exp.GTE, low), _comparison(column, exp.LTE, high)
     return None if above is None or below is None else lambda rows: above(rows) & below(rows)
 

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from idac.core.errors import BadQuery
 from idac.query.adql import geometry as g
-from idac.query.engines.duckdb import functions
+from idac.query.engines.duckdb import functions, whole_numbers
 from idac.query.engines.duckdb.shapes import ShapeWriter
 from idac.query.engines.duckdb.text import literal, quoted, type_name
 from idac.query.plan import predicates as p
@@ -67,11 +67,8 @@ class ExpressionWriter:
     def _sql(self, node: exp.Expr) -> str:
         if isinstance(node, g.Geometry):
             return self._geometry(node)
-        if isinstance(node, exp.Predicate):
-            special = self._geometric_condition(node)
-            if special is not None:
-                return special
-        return self.plain(node)
+        special = self._special(node)
+        return self.plain(node) if special is None else special
 
     def plain(self, node: exp.Expr) -> str:
         if type(node) in _OPERATORS:
@@ -81,13 +78,29 @@ class ExpressionWriter:
     def _binary(self, node: exp.Expr) -> str:
         # A chain of ANDs or sums leans to the left: without recursion it may be as long as a query may be.
         parts: list[str] = []
-        while type(node) in _OPERATORS and not (parts and self._is_special(node)):
+        while type(node) in _OPERATORS and not (parts and self._special(node) is not None):
             parts.append(f"{_OPERATORS[type(node)]} {self.sql(node.expression)})")
             node = node.this
         return "(" * len(parts) + " ".join([self.sql(node), *reversed(parts)])
 
-    def _is_special(self, node: exp.Expr) -> bool:
-        return isinstance(node, exp.Predicate) and self._geometric_condition(node) is not None
+    def _special(self, node: exp.Expr) -> str | None:
+        """A condition that is said in another way than operators are."""
+        if not isinstance(node, exp.Predicate):
+            return None
+        text = self._geometric_condition(node)
+        return self._exact_comparison(node) if text is None else text
+
+    def _exact_comparison(self, node: exp.Expr) -> str | None:
+        if isinstance(node, exp.Between):
+            if not whole_numbers.needs_two(node):
+                return None
+            low = exp.GTE(this=node.this, expression=node.args["low"])
+            high = exp.LTE(this=node.this, expression=node.args["high"])
+            return f"({self.sql(low)} AND {self.sql(high)})"
+        for comparison in p.comparisons(node):
+            if whole_numbers.is_inexact(comparison):
+                return whole_numbers.exact_comparison(comparison, self.sql(comparison.left))
+        return None
 
     def _geometry(self, node: g.Geometry) -> str:
         if isinstance(node, g.Contains | g.Intersects):
@@ -140,7 +153,11 @@ class ExpressionWriter:
         query = node.args.get("query")
         if query is not None:
             return f"({self.sql(node.this)} IN {self.sql(query)})"
-        return f"({self.sql(node.this)} IN ({', '.join(map(self.sql, node.expressions))}))"
+        members = whole_numbers.exact_members(node)
+        if members == []:
+            return f"({self.sql(node.this)} <> {self.sql(node.this)})"
+        listed = map(self.sql, node.expressions) if members is None else map(str, members)
+        return f"({self.sql(node.this)} IN ({', '.join(listed)}))"
 
     def _is(self, node: exp.Is) -> str:
         return f"({self.sql(node.this)} IS NULL)"

@@ -78,6 +78,12 @@ def _of_values(error: BaseException, text: str) -> BadQuery | None:
     wide = _TOO_WIDE.search(text)
     if isinstance(error, duckdb.ConversionException) and not (wide and wide["source"] == "INT128"):
         return _unconvertible(text, wide)
+    if "inf is out of range for numeric function" in text:
+        return BadQuery(
+            "An angle that the query uses, of a position perhaps, is infinite.",
+            allowed="finite numbers",
+            next_step="Leave out the rows that have it with WHERE, as in: ra BETWEEN 0 AND 360.",
+        )
     if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException | pa.ArrowInvalid):
         return BadQuery(
             "A value that the query works out is out of range.",
