@@ -119,7 +119,8 @@ print(pyarrow.default_memory_pool().backend_name)
 
 @pytest.mark.skipif("jemalloc" not in pa.supported_memory_backends(), reason="pyarrow was built without jemalloc")
 @pytest.mark.parametrize(
-    ("chosen", "pool"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
+    ("chosen", "pool"),
+    [({}, "jemalloc"), *(({"ARROW_DEFAULT_MEMORY_POOL": name}, name) for name in ("mimalloc", "system"))],
 )
 def test_buffers_are_recycled_unless_the_environment_names_an_allocator(chosen: dict[str, str], pool: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}

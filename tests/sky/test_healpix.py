@@ -14,7 +14,7 @@ from cdshealpix import nested
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idac.sky.cover import polygon_cover, ranges_of
+from idac.sky.cover import circle_cover, polygon_cover, ranges_of
 from idac.sky.healpix import cells_around, healpix_center, healpix_index, neighbours, radians
 
 orders = st.integers(0, 29)
@@ -47,8 +47,18 @@ def test_neighbours_are_those_of_cdshealpix(order: int, data: st.DataObject) -> 
 @pytest.mark.parametrize("dec", [90.000001, -91.0, np.nan, np.inf])
 def test_a_latitude_beyond_a_pole_is_refused(dec: float) -> None:
     for refused in (radians, lambda ra, dec: healpix_index(3, ra, dec)):
-        with pytest.raises(ValueError, match=r"^declinations go from -90 to 90 deg$"):
+        with pytest.raises(ValueError, match=r"^positions are pairs of a number and a declination from -90 to 90 deg$"):
             refused([1.0, 2.0], [3.0, dec])
+    with pytest.raises(ValueError, match=rf"^there is no position at 1\.0, {dec} deg$"):
+        circle_cover(1.0, dec, 1.0, 10)
+
+
+def test_what_is_no_pair_of_numbers_is_refused() -> None:
+    for ra, dec in (([1.0, np.nan], [3.0, 4.0]), ([np.inf], [3.0]), ([1.0, 2.0], [3.0])):
+        with pytest.raises(ValueError, match=r"^positions are pairs"):
+            healpix_index(29, ra, dec)
+    with pytest.raises(ValueError, match=r"^there is no position at inf, 1\.0 deg$"):
+        circle_cover(np.inf, 1.0, 1.0, 10)
 
 
 @pytest.mark.parametrize("cell", [-1, 12 * 4**3])

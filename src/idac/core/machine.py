@@ -15,6 +15,9 @@ _ARENA_MAX = -8
 _MOST_ARENAS = 8
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
+_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+#: Marks an allocator for Arrow that was chosen here, and not by whoever started the process.
+_CHOSEN_HERE = "IDAC_CHOSE_ARROW_POOL"
 
 
 @cache
@@ -39,7 +42,8 @@ def share_freed_memory() -> None:
     the environment says by ``MALLOC_ARENA_MAX`` and ``ARROW_DEFAULT_MEMORY_POOL`` stands. Arrow reads its choice once,
     so this comes before anything that imports it.
     """
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if _ARROW_POOL not in os.environ:
+        os.environ |= {_ARROW_POOL: "system", _CHOSEN_HERE: "1"}
     arenas = os.environ.setdefault("MALLOC_ARENA_MAX", str(max(2, min(processors(), _MOST_ARENAS))))
     # glibc read its variable when the process began. Other C libraries have no arenas, and no function to bound them.
     with suppress(AttributeError, OSError, ValueError):
@@ -50,12 +54,11 @@ def recycle_arrow_buffers() -> None:
     """Give Arrow's buffers to an allocator that keeps what is freed a while: for one that writes much in few threads.
 
     The system's takes each large buffer anew, as pages that must be cleared first: a tenth of the time of an ingest.
-    What the environment names by ``ARROW_DEFAULT_MEMORY_POOL``, other than the system's, stands.
+    What the environment names by ``ARROW_DEFAULT_MEMORY_POOL`` stands.
     """
     import pyarrow as pa  # noqa: PLC0415 - what asks for the size of the machine may have no use for it
 
-    chosen = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if chosen == "system" and "jemalloc" in pa.supported_memory_backends():
+    if (_ARROW_POOL not in os.environ or _CHOSEN_HERE in os.environ) and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 

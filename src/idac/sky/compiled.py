@@ -27,7 +27,11 @@ def _load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Where the package is imported after all, it takes this one: a second copy would not load.
     sys.modules[_NAME] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[_NAME]
+        raise
     return module
 
 

@@ -62,6 +62,8 @@ def circle_cover(ra_deg: float, dec_deg: float, radius_deg: float, most: int) ->
         return coarsened(_wide_cover(ra_deg, dec_deg, radius_deg), most)
     radius = max(radius_deg, _SMALLEST_DEG) * (1 + 1e-9)
     order = min(MAX_ORDER, order_for_radius(radius) + _FINER)
+    if not (math.isfinite(ra_deg) and abs(dec_deg) <= 90.0):
+        raise ValueError(f"there is no position at {ra_deg}, {dec_deg} deg")
     lon, lat = math.radians(ra_deg % 360.0), math.radians(dec_deg)
     cells, orders, _ = compiled.cone_search(order, _DEEPER, lon, lat, math.radians(radius), False)
     return coarsened(ranges_of(cells, orders), most)

@@ -27,11 +27,14 @@ _ALL_THREADS = np.uint16(0)
 
 
 def radians(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Longitudes from 0 to 2 pi and latitudes, shape (n,). Raises ValueError for latitudes beyond a pole, or NaN."""
+    """Longitudes from 0 to 2 pi and latitudes, both of shape (n,).
+
+    Raises ValueError for what is no position: a latitude beyond a pole, infinity, NaN.
+    """
     ra = np.atleast_1d(np.asarray(ra_deg, dtype=np.float64))
     dec = np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))
-    if not (np.abs(dec) <= 90.0).all():
-        raise ValueError("declinations go from -90 to 90 deg")
+    if ra.shape != dec.shape or not (np.isfinite(ra) & (np.abs(dec) <= 90.0)).all():
+        raise ValueError("positions are pairs of a number and a declination from -90 to 90 deg")
     return np.radians(ra % 360.0), np.radians(dec)
 
 

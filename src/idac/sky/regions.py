@@ -62,7 +62,7 @@ class Circle:
     def __post_init__(self) -> None:
         _check_position(self.ra_deg, self.dec_deg)
         if not 0 <= self.radius_deg <= 180:
-            raise BadParameter("A radius is out of range.", value=f"{self.radius_deg:g}", allowed="0 to 180 degrees")
+            raise BadParameter("A radius is out of range.", value=f"{self.radius_deg:.15g}", allowed="0 to 180 degrees")
 
     def contains(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Mask:
         sin2 = half_angle_sin2(self.ra_deg, self.dec_deg, ra_deg, dec_deg)
@@ -95,7 +95,9 @@ class Polygon:
         if self._cos_radius <= 1e-6:
             raise BadParameter(
                 "A polygon must fit into a hemisphere.",
-                value=", ".join(f"({a:g}, {d:g})" for a, d in zip(self.ra_deg[:6], self.dec_deg[:6], strict=True)),
+                value=", ".join(
+                    f"({a:.15g}, {d:.15g})" for a, d in zip(self.ra_deg[:6], self.dec_deg[:6], strict=True)
+                ),
                 next_step="Split it into smaller polygons.",
             )
 
@@ -195,7 +197,7 @@ class Range:
         if not -90 <= self.dec_min_deg <= self.dec_max_deg <= 90:
             raise BadParameter(
                 "The declinations of a range are out of order or out of range.",
-                value=f"{self.dec_min_deg:g} to {self.dec_max_deg:g}",
+                value=f"{self.dec_min_deg:.15g} to {self.dec_max_deg:.15g}",
                 allowed="-90 to 90 degrees, the smaller one first",
             )
         if not (np.isfinite(self.ra_min_deg) and np.isfinite(self.ra_max_deg)):
@@ -306,7 +308,7 @@ def box_polygon(ra_deg: float, dec_deg: float, width_deg: float, height_deg: flo
         # Its sides would go round the other way, and hold the other part of the sky.
         raise BadParameter(
             "A box is too wide.",
-            value=f"{width_deg:g}",
+            value=f"{width_deg:.15g}",
             allowed="less than 180 degrees, since its sides are great circles",
             next_step="Write a condition on each coordinate instead, such as ra BETWEEN 10 AND 300.",
         )
@@ -315,7 +317,7 @@ def box_polygon(ra_deg: float, dec_deg: float, width_deg: float, height_deg: flo
         # The corners are the box's definition, and there are none beyond a pole.
         raise BadParameter(
             "A box can't reach over a pole.",
-            value=f"declinations {low:g} to {high:g}",
+            value=f"declinations {low:.15g} to {high:.15g}",
             allowed="-90 to 90 degrees",
             next_step="Use CIRCLE there, or a condition on the declination, such as dec > 89.",
         )
@@ -327,6 +329,6 @@ def _check_position(ra_deg: float, dec_deg: float) -> None:
     if not (np.isfinite(ra_deg) and -90 <= dec_deg <= 90):
         raise BadParameter(
             "A position is out of range.",
-            value=f"({ra_deg:g}, {dec_deg:g})",
+            value=f"({ra_deg:.15g}, {dec_deg:.15g})",
             allowed="right ascension 0 to 360 degrees, declination -90 to 90 degrees",
         )

@@ -112,7 +112,7 @@ class _Call:
         value = _constant(dec)
         if value is not None and not -90 <= value <= 90:
             raise self.expressions.error(
-                "A declination is out of range.", dec, value=f"{value:g}", allowed="-90 to 90 degrees"
+                "A declination is out of range.", dec, value=f"{value:.15g}", allowed="-90 to 90 degrees"
             )
         return self.typed(g.Point(this=ra, expression=dec), POINT, "deg")
 
@@ -141,7 +141,7 @@ class _Call:
         value = _constant(radius)
         if value is not None and not 0 <= value <= 180:
             raise self.expressions.error(
-                "A radius is out of range.", radius, value=f"{value:g}", allowed="0 to 180 degrees"
+                "A radius is out of range.", radius, value=f"{value:.15g}", allowed="0 to 180 degrees"
             )
         return self.typed(g.Circle(this=centre, expression=radius), CIRCLE, "deg")
 
@@ -153,7 +153,7 @@ class _Call:
                 raise self.expressions.error(
                     f"The {name} of a box is out of range.",
                     size,
-                    value=f"{value:g}",
+                    value=f"{value:.15g}",
                     allowed="0 to 180 degrees" if name == "height" else "0 to less than 180 degrees",
                     hint="The sides of a box are great circles. Write a condition on each coordinate instead.",
                 )
@@ -162,7 +162,7 @@ class _Call:
             raise self.expressions.error(
                 "A box can't reach over a pole.",
                 sizes[1],
-                value=f"declinations {dec - height / 2:g} to {dec + height / 2:g}",
+                value=f"declinations {dec - height / 2:.15g} to {dec + height / 2:.15g}",
                 allowed="-90 to 90 degrees",
                 hint="Use CIRCLE there, or a condition on the declination, such as dec > 89.",
             )
