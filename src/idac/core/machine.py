@@ -12,6 +12,7 @@ from pathlib import Path
 
 #: ``M_ARENA_MAX`` of glibc's malloc.h.
 _ARENA_MAX = -8
+#: Threads beyond these share what others have: so many are seldom within malloc at one time.
 _MOST_ARENAS = 8
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,3 +101,45 @@ def test_a_file_that_is_gone_is_looked_for_again_the_next_time(store: Counting, 
         assert caught.value.text == GONE
     store.put_atomic("t.parquet", tmp_path / "t.parquet")
     assert files.read(path, [9], ["id"]).num_rows == GROUP
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from idac.core.errors import StoreUnavailable
+from idac.query.engines.parquet_files import ParquetFiles
+from idac.query.engines.plain_columns import PlainColumns
+files = ParquetFiles()
+plain = PlainColumns(files)
+held = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+read = {
+    "footer": lambda: files.footer(sys.argv[1]),
+    "rows": lambda: files.read(sys.argv[1], [0], ["a"]),
+    "plain": lambda: list(plain.iter_rows(sys.argv[1], [0], ["a"])),
+}
+for name in sys.argv[2:]:
+    try:
+        while True:
+            held.append(open("/dev/null"))
+    except OSError:
+        pass
+    try:
+        read[name]()
+    except StoreUnavailable as error:
+        print(error)
+    held.clear()
+    read[name]()
+"""
+
+
+def test_too_many_open_files_are_not_told_as_unreadable_data(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": np.arange(100.0)}), tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    ways = ["footer", "rows", "plain"]
+    told = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "a.parquet"), *ways], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines() == [
+        "The service has as many files open as it may. "
+        "Run the query again in a moment; if it fails again, tell the operator."
+    ] * len(ways)

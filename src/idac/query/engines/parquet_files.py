@@ -6,6 +6,7 @@ one that others keep may, and is told by its stamp. Nothing is mapped: a mapped 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -27,6 +28,8 @@ from idac.core.store import S3BucketStore
 #: Time of the last change in nanoseconds, and bytes. Some file systems give a file another inode each time.
 type Stamp = tuple[int, int]
 
+#: What the system says where this process, or all of them together, can open no more files.
+_TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
 _FOOTER_BYTES = 64 * 1024 * 1024
 
@@ -206,6 +209,11 @@ class ParquetFiles:
         try:
             yield
         except (OSError, pa.ArrowException, NotFound) as error:
+            if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
+                raise StoreUnavailable(
+                    "The service has as many files open as it may.",
+                    next_step="Run the query again in a moment; if it fails again, tell the operator.",
+                ) from error
             self.forget(path)
             raise unreadable() from error
 
