@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,45 +13,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from archive_fixture import TableData, build_archive, star_table
-from idac.catalogs.archive import Archive
+from asked_archive import AskedArchive
 from idac.catalogs.ingest import IngestChoices
-from idac.core.principal import ANONYMOUS
-from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import QueryLimits
 from idac.query.engines.direct import direct_query
-from idac.query.engines.duckdb.engine import DuckDBEngine
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
-from idac.query.plan.planning import plan_query
-from idac.query.resolved import ResolvedQuery
 from services.tap_centre import duckdb_engine
 
 
-@dataclass
-class Both:
+class Both(AskedArchive):
     """One archive, and the two ways of answering from it."""
 
-    archive: Archive
-    engine: DuckDBEngine
-
-    def resolve(self, adql: str) -> ResolvedQuery:
-        return QueryCompiler(self.archive.settings.rights()).compile(adql, self.archive.snapshot(), ANONYMOUS)
-
     def is_direct(self, adql: str) -> bool:
-        reader = self.engine._reader
-        return direct_query(plan_query(self.resolve(adql), reader), reader) is not None
-
-    def run(self, adql: str, max_rows: int = 1_000_000) -> tuple[list[tuple[object, ...]], bool]:
-        """Rows in no particular order, and whether they were cut."""
-        stream = self.engine.run(self.resolve(adql), QueryLimits(max_rows, 60), owner="a", query_id=adql)
-        try:
-            rows = [tuple(row.values()) for batch in stream for row in batch.to_pylist()]
-            return rows, stream.overflowed
-        finally:
-            stream.close()
+        return direct_query(self.plan(adql), self.reader) is not None
 
     def rows(self, adql: str) -> list[str]:
         """Rows as texts, in one order."""
-        return sorted(map(repr, self.run(adql)[0]))
+        return sorted(map(repr, self.answer(adql)[0]))
 
     def rows_by_sql(self, adql: str) -> list[str]:
         """The same query as a sub-query, which is nothing for the direct way."""
@@ -172,7 +150,7 @@ def test_random_cones_have_the_same_rows_either_way(both: Both) -> None:
 )
 def test_what_is_not_understood_goes_to_the_engine(both: Both, adql: str) -> None:
     assert not both.is_direct(adql)
-    both.run(adql)
+    both.answer(adql)
 
 
 def test_ids_that_are_doubles_find_their_rows(both: Both) -> None:
@@ -191,10 +169,10 @@ def test_a_constant_is_rounded_as_the_engine_does(both: Both) -> None:
 def test_the_row_cap_and_top_cut_as_the_engine_does(both: Both) -> None:
     adql = f"SELECT id FROM demo.stars WHERE {CONE}"
     everything = both.rows(adql)
-    assert both.run(adql, len(everything))[1] is False
-    cut, overflowed = both.run(adql, 7)
+    assert both.answer(adql, len(everything))[1] is False
+    cut, overflowed = both.answer(adql, 7)
     assert (len(cut), overflowed) == (7, True)
-    top, overflowed = both.run(f"SELECT TOP 7 id FROM demo.stars WHERE {CONE}", 100)
+    top, overflowed = both.answer(f"SELECT TOP 7 id FROM demo.stars WHERE {CONE}", 100)
     assert (len(top), overflowed) == (7, False)
     assert {*map(repr, cut), *map(repr, top)} <= set(everything)
 

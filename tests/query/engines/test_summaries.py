@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,15 @@ import pyarrow as pa
 import pytest
 
 from archive_fixture import TableData, build_archive
-from idac.catalogs.archive import Archive
+from asked_archive import AskedArchive
 from idac.catalogs.ingest import IngestChoices
 from idac.core.errors import Cancelled, ResourceExhausted
-from idac.core.principal import ANONYMOUS
-from idac.query.adql.compiler import QueryCompiler
 from idac.query.engines.base import QueryLimits
 from idac.query.engines.duckdb import engine as engine_module
-from idac.query.engines.duckdb.engine import DuckDBEngine
 from idac.query.engines.plain_columns import RowGroupRows
 from idac.query.engines.summaries import SummaryQuery, summary_query
 from idac.query.engines.values import LeftToEngine
 from idac.query.plan.planning import plan_query
-from idac.query.resolved import ResolvedQuery
 from services.tap_centre import duckdb_engine
 
 ROWS = 30_000
@@ -54,36 +50,23 @@ def measurements() -> pa.Table:
     )
 
 
-@dataclass
-class Both:
+class Both(AskedArchive):
     """One archive, and the two ways of summing it up."""
 
-    archive: Archive
-    engine: DuckDBEngine
-
-    def resolve(self, adql: str) -> ResolvedQuery:
-        return QueryCompiler(self.archive.settings.rights()).compile(adql, self.archive.snapshot(), ANONYMOUS)
-
     def is_understood(self, adql: str) -> bool:
-        reader = self.engine._reader
-        return summary_query(plan_query(self.resolve(adql), reader), reader.plain) is not None
+        return summary_query(self.plan(adql), self.reader.plain) is not None
 
     def summed(self, adql: str) -> list[tuple[object, ...]] | None:
         """The answer without an engine; None where it is left to one."""
-        reader = self.engine._reader
-        query = summary_query(plan_query(self.resolve(adql), reader), reader.plain)
+        query = summary_query(self.plan(adql), self.reader.plain)
         assert query is not None, adql
         try:
-            return [tuple(row.values()) for row in query.run(reader.plain, lambda: None).to_pylist()]
+            return [tuple(row.values()) for row in query.run(self.reader.plain, lambda: None).to_pylist()]
         except LeftToEngine:
             return None
 
     def run(self, adql: str) -> list[tuple[object, ...]]:
-        stream = self.engine.run(self.resolve(adql), QueryLimits(1_000_000, 60), owner="a", query_id=adql)
-        try:
-            return [tuple(row.values()) for batch in stream for row in batch.to_pylist()]
-        finally:
-            stream.close()
+        return self.answer(adql)[0]
 
     def run_by_sql(self, adql: str) -> list[tuple[object, ...]]:
         """The same query as a sub-query, of which no sum is made here."""
