@@ -24,7 +24,7 @@ class ServerSettings(Section):
         default_factory=lambda: max(1, min(4, machine.processors() // 4))
     )
     """Processes that answer at this address, each with its share of engine.memory_gib and of the places. One process
-    answers some 400 small queries a second; default: one for every four processors, at most 4."""
+    answers 200 to 400 small queries a second; default: one for every four processors, at most 4."""
 
     public_url: str | None = None
     """Address that clients use, such as ``https://dac.example.org``, without a path. Unset: taken from each request's

@@ -38,6 +38,9 @@ _LAYOUTS: dict[pa.DataType, np.dtype[np.generic]] = {
 _MOST_PLACES, _COLUMN_PLACES = 4_000_000, 64
 #: Columns, and row groups of a file, up to which all starts are found at once.
 _FEW_COLUMNS, _FEW_ROW_GROUPS = 16, 256
+#: Rows of neighbouring row groups that are given as one: so many that arithmetic takes longer than to ask for it, and
+#: so few that they stay within the processor's cache.
+_ROWS_AT_ONCE = 65_536
 #: Bytes that a page's header may take: some 20, four values of its statistics, and the size of its levels.
 _HEAD_BYTES = 256
 _LEVELS_BYTES = 4
@@ -52,13 +55,11 @@ class _Column:
     """A column of one file whose type may lie plain, and where it does, by row groups that were asked for."""
 
     kind: pa.DataType
+    #: The same as its values lie.
+    layout: np.dtype[np.generic]
     leaf: int
     has_levels: bool
     starts: npt.NDArray[np.int64]
-
-    @property
-    def layout(self) -> np.dtype[np.generic]:
-        return _LAYOUTS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,37 @@ class PlainFile:
     def values(self, name: str, group: int, first: int, rows: int) -> Values:
         """*rows* values of a row group, from the one of number *first*; short whole numbers as longer ones."""
         column = self.columns[name]
-        layout = column.layout
-        found: Values = np.empty(rows, layout)
-        view = memoryview(found.view(np.uint8))
-        at, done = self._start(column, group) + first * layout.itemsize, 0
-        while done < len(view):
-            count = os.preadv(self.file, [view[done:]], at + done)
-            if not count:
-                raise OSError("the file ends before a page does")
-            done += count
+        found: Values = np.empty(rows, column.layout)
+        at = self._start(column, group) + first * column.layout.itemsize
+        _read_into(memoryview(found.view(np.uint8)), self.file, at)
         return found
+
+    def joined(self, name: str, groups: Sequence[int]) -> Values:
+        """All values of some row groups, one behind the other."""
+        column = self.columns[name]
+        size = column.layout.itemsize
+        found: Values = np.empty(sum(self.rows(group) for group in groups), column.layout)
+        view, done = memoryview(found.view(np.uint8)), 0
+        for group in groups:
+            end = done + self.rows(group) * size
+            _read_into(view[done:end], self.file, self._start(column, group))
+            done = end
+        return found
+
+    def alike(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
+        """Neighbours among *groups* of which the same columns do not lie plain, a few at a time, and these columns."""
+        some: list[int] = []
+        others: list[str] = []
+        rows = 0
+        for group in groups:
+            coded = [name for name in columns if not self.has(name, group)]
+            if some and (coded != others or rows + self.rows(group) > _ROWS_AT_ONCE):
+                yield some, others
+                some, rows = [], 0
+            some.append(group)
+            others, rows = coded, rows + self.rows(group)
+        if some:
+            yield some, others
 
     def array(self, name: str, group: int, first: int, rows: int) -> pa.Array:
         """The same as Arrow has the column."""
@@ -115,7 +137,7 @@ class PlainFile:
 
 @dataclass(frozen=True)
 class RowGroupRows:
-    """The rows of one row group (see ``conditions.Rows``): columns that lie plain, and the others decoded."""
+    """The rows of some row groups (see ``conditions.Rows``): columns that lie plain, and the others decoded."""
 
     plain: dict[str, Values]
     decoded: TableRows | None
@@ -168,17 +190,15 @@ class PlainColumns:
             raise
 
     def iter_rows(self, path: str, groups: Sequence[int], columns: Sequence[str]) -> Iterator[RowGroupRows]:
-        """The row groups, one at a time, whole. Raises as ``open`` does."""
+        """The row groups whole, a few at a time. Raises as ``open`` does."""
         with self.open(path, columns) as plain:
-            others = [[name for name in columns if not plain.has(name, group)] for group in groups]
-            wanted = [(group, names) for group, names in zip(groups, others, strict=True) if names]
-            decoded = self._files.iter_row_groups(
-                path, [[group] for group, _ in wanted], [names for _, names in wanted]
-            )
-            for group, names in zip(groups, others, strict=True):
-                rows = plain.rows(group)
-                found = {name: plain.values(name, group, 0, rows) for name in columns if name not in names}
-                yield RowGroupRows(found, TableRows(next(decoded)) if names else None, rows)
+            parts = list(plain.alike(groups, columns))
+            wanted = [(some, others) for some, others in parts if others]
+            decoded = self._files.iter_row_groups(path, [some for some, _ in wanted], [names for _, names in wanted])
+            for some, others in parts:
+                found = {name: plain.joined(name, some) for name in columns if name not in others}
+                rows = sum(plain.rows(group) for group in some)
+                yield RowGroupRows(found, TableRows(next(decoded)) if others else None, rows)
 
     def _column(self, path: str, footer: Footer, name: str) -> _Column | None:
         key = (path, name)
@@ -217,6 +237,16 @@ def _opened(path: str) -> Iterator[int]:
         os.close(file)
 
 
+def _read_into(view: memoryview, file: int, at: int) -> None:
+    """Fill *view* from place *at* of the file."""
+    done = 0
+    while done < len(view):
+        count = os.preadv(file, [view[done:]], at + done)
+        if not count:
+            raise OSError("the file ends before a page does")
+        done += count
+
+
 def _size(column: _Column | None) -> int:
     return _COLUMN_PLACES + (0 if column is None else len(column.starts))
 
@@ -227,7 +257,7 @@ def _find_column(footer: Footer, name: str) -> _Column | None:
     if kind not in _LAYOUTS or leaf is None:
         return None
     has_levels = footer.metadata.schema.column(leaf).max_definition_level > 0
-    return _Column(kind, leaf, has_levels, np.full(footer.metadata.num_row_groups, _UNKNOWN, np.int64))
+    return _Column(kind, _LAYOUTS[kind], leaf, has_levels, np.full(footer.metadata.num_row_groups, _UNKNOWN, np.int64))
 
 
 def _find_start(file: int, footer: Footer, column: _Column, group: int) -> int | None:

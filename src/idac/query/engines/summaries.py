@@ -60,13 +60,17 @@ class SummaryQuery:
         """
         shape = self._totalled()
         totals: list[Totals] = []
+        held = 0
         for path, groups in self._tasks():
             for rows in plain.iter_rows(path, groups, self.columns):
                 check()
                 totals.append(self._of(rows, shape))
-                if sum(t.size for t in totals) > _NUMBERS_HELD:
+                held += totals[-1].size
+                if held > _NUMBERS_HELD:
                     totals = [Totals.joined(totals)]
+                    held = totals[0].size
             totals = [Totals.joined(totals)]
+            held = totals[0].size
         if not totals:
             raise LeftToEngine
         return self._answer(totals[0])

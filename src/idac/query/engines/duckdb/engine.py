@@ -272,7 +272,7 @@ class DuckDBEngine:
         if direct:
             sql = f"-- Answered from these row groups without SQL, which would be:\n{sql}"
         elif summed:
-            sql = f"-- Summed up over these columns without SQL, which would be:\n{sql}"
+            sql = f"-- Summed up over these columns without SQL; beside other queries, by:\n{sql}"
         scans = tuple(
             e if direct or summed or e.alias in sources.ahead else _as_scanned(e, plan.scans[e.alias])
             for e in plan.estimates
