@@ -59,11 +59,13 @@ class RegisteredFiles:
         if known is not None and len(files) > _FEW_FILES and monotonic() < known.at_s + _PATIENCE_S:
             return known.state
         stamps = tuple(_stamp(path) for path in files)
-        if known is None:
-            changed = [n for n, stamp in enumerate(stamps) if stamp and stamp[1] != storage.index.registered_bytes[n]]
-        else:
-            changed = [n for n, stamp in enumerate(stamps) if stamp and stamp != known.stamps[n]]
-        self._require_registered(use, storage, changed)
+        sizes = storage.index.registered_bytes
+        changed = [
+            number
+            for number, stamp in enumerate(stamps)
+            if (stamp != known.stamps[number] if known is not None else stamp is not None and stamp[1] != sizes[number])
+        ]
+        self._require_registered(use, storage, [number for number in changed if stamps[number] is not None])
         return self._note(version, known, stamps, is_changed=bool(changed))
 
     def require_still(self, use: TableUse, state: str, paths: Sequence[str]) -> None:
@@ -80,8 +82,9 @@ class RegisteredFiles:
             raise unreadable()
 
     def _can_change(self, storage: HatsStorage) -> bool:
-        # In a store a look at each file is a request, which is more than to read of it.
-        return bool(storage.index.registered_bytes) and self._files.are_local(storage.index.files)
+        # In a store a look at each file is a request, which is more than to read of it. The index comes last: that of a
+        # large table of ours is not read for what needs none.
+        return storage.may_hold_nan and self._files.are_local([storage.root]) and bool(storage.index.registered_bytes)
 
     def _require_registered(self, use: TableUse, storage: HatsStorage, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -103,18 +106,13 @@ class RegisteredFiles:
 
     def _note(self, version: str, known: _Known | None, stamps: tuple[Stamp | None, ...], *, is_changed: bool) -> str:
         with self._lock:
-            if known is None:
-                state = version
-            elif not is_changed:
+            newest = self._known.get(version)
+            if newest is not None and newest is not known and newest.stamps == stamps:
+                # Somebody else has looked meanwhile.
+                return newest.state
+            if known is not None and newest is known and not is_changed:
                 state = known.state
             else:
-                self._changes += 1
-                state = f"{version} {self._changes}"
-            newer = self._known.get(version)
-            if newer is not known and newer is not None:
-                # Somebody else has looked meanwhile.
-                if newer.stamps == stamps:
-                    return newer.state
                 self._changes += 1
                 state = f"{version} {self._changes}"
             self._known[version] = _Known(state, stamps, monotonic())
