@@ -31,6 +31,7 @@ from idac.catalogs.snapshot import (
     CatalogSnapshot,
     HatsStorage,
     PlainStorage,
+    RegisteredFile,
     RowGroupIndex,
     Storage,
     TableEntry,
@@ -180,8 +181,9 @@ class Archive:
         urls = self.file_urls(version, "data")
         if version.location is None:
             return read_row_groups(self.store, version.prefix, urls)
-        sizes = [f.bytes for f in read_files(self.store, version.prefix) if f.kind == "data"]
-        return read_row_groups(self.store, version.prefix, urls, sizes)
+        files = [f for f in read_files(self.store, version.prefix) if f.kind == "data"]
+        found = [RegisteredFile(f.bytes, f.modified_us) for f in files]
+        return read_row_groups(self.store, version.prefix, urls, found)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class WrittenFile:
     rows: int
     bytes: int
     sha256: str
+    modified_us: int = 0
+    """Time of the last change, of a file that others keep, in microseconds since 1970; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,14 +183,14 @@ def register_hats(
 def _read_footer(catalog: HatsCatalog, pixel: Pixel) -> tuple[WrittenFile, RowGroups]:
     key = _join(catalog.folder, pixel.path)
     try:
-        size = catalog.store.head(key).size
+        found = catalog.store.head(key)
         with catalog.store.open_input(key) as stream:
             footer = pq.read_metadata(stream)
     except NotFound:
         raise _not_usable("a file of its partition list is missing", pixel.path, "Restore the file.") from None
     except pa.ArrowInvalid:
         raise _not_usable("one of its files is not whole Parquet", pixel.path, "Restore the file.") from None
-    file = WrittenFile(key, "data", footer.num_rows, size, "")
+    file = WrittenFile(key, "data", footer.num_rows, found.size, "", round(found.modified.timestamp() * 1e6))
     return file, _row_groups(footer, catalog.healpix_column, pixel)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idac.catalogs.hats import RowGroups, WrittenFile
-from idac.catalogs.snapshot import RowGroupIndex
+from idac.catalogs.snapshot import RegisteredFile, RowGroupIndex
 from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import Store
 
@@ -62,6 +62,7 @@ def write_sidecars(folder: Path, files: Sequence[WrittenFile], row_groups: Seque
             "rows": pa.array([f.rows for f in files], pa.int64()),
             "bytes": pa.array([f.bytes for f in files], pa.int64()),
             "sha256": [f.sha256 for f in files],
+            "modified_us": pa.array([f.modified_us for f in files], pa.int64()),
         }
     )
     pq.write_table(table, folder / FILES_NAME, compression="zstd")
@@ -85,7 +86,7 @@ def read_files(store: Store, prefix: str) -> list[WrittenFile]:
 
 
 def read_row_groups(
-    store: Store, prefix: str, files: Iterable[str], registered_bytes: Iterable[int] = ()
+    store: Store, prefix: str, files: Iterable[str], registered: Iterable[RegisteredFile] = ()
 ) -> RowGroupIndex:
     """*files* are the addresses of the version's data files, in the order of its list.
 
@@ -93,7 +94,7 @@ def read_row_groups(
     """
     table = _read(store, f"{prefix}/{ROW_GROUPS_NAME}")
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
-    return RowGroupIndex(tuple(files), **arrays, registered_bytes=tuple(registered_bytes))
+    return RowGroupIndex(tuple(files), **arrays, registered=tuple(registered))
 
 
 def _read(store: Store, key: str) -> pa.Table:

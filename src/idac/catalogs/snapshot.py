@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,14 @@ from idac.tables.model import Schema, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class RegisteredFile(NamedTuple):
+    """How a file that others keep was found when it was registered."""
+
+    bytes: int
+    modified_us: int
+    """Time of its last change, in microseconds since 1970; 0 where that was not noted."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,8 @@ class RowGroupIndex:
     hpx_min: npt.NDArray[np.int64]  # (n,)
     hpx_max: npt.NDArray[np.int64]  # (n,)
     rows: npt.NDArray[np.int64]  # (n,)
-    #: Of files that others keep, the size of each when it was registered.
-    registered_bytes: tuple[int, ...] = ()
+    #: Of files that others keep, one for each.
+    registered: tuple[RegisteredFile, ...] = ()
 
     @cached_property
     def total_rows(self) -> int:

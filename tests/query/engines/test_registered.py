@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from idac.catalogs.snapshot import HatsStorage
 from idac.core.errors import StoreUnavailable
 from idac.core.store import FolderStore
 from idac.query.engines import registered as module
+from idac.query.engines.duckdb.stream import DuckDBStream
 from idac.query.engines.rowgroups import RowGroupReader
 
 # Ids in the order of the sky, so that their bounds tell row groups apart.
@@ -115,7 +117,7 @@ def test_other_rows_than_were_registered_are_refused_until_they_are_back(
 ) -> None:
     expected = theirs.rows(query)
     kept = [shutil.copy2(path, tmp_path / f"{number}.kept") for number, path in enumerate(theirs.files)]
-    theirs.rewrite(lambda table: table.slice(0, table.num_rows - 1))
+    theirs.rewrite(without_the_last)
     for _ in range(2):
         with pytest.raises(StoreUnavailable) as refused:
             theirs.rows(query)
@@ -125,23 +127,44 @@ def test_other_rows_than_were_registered_are_refused_until_they_are_back(
     assert theirs.rows(query) == expected
 
 
-def test_rows_that_lie_elsewhere_on_the_sky_are_refused(theirs: Theirs) -> None:
+def moved(table: pa.Table) -> pa.Table:
     """As many in each row group, and a cell that was in none of them."""
+    cells = table["_healpix_29"].to_numpy().copy()
+    cells[-1] += 1
+    return table.set_column(table.schema.get_field_index("_healpix_29"), "_healpix_29", pa.array(cells))
 
-    def moved(table: pa.Table) -> pa.Table:
-        cells = table["_healpix_29"].to_numpy().copy()
-        cells[-1] += 1
-        return table.set_column(table.schema.get_field_index("_healpix_29"), "_healpix_29", pa.array(cells))
 
-    theirs.rows(CONE)
-    theirs.rewrite(moved)
+def without_the_last(table: pa.Table) -> pa.Table:
+    return table.slice(0, table.num_rows - 1)
+
+
+def as_text(table: pa.Table) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("mag"), "mag", table["mag"].cast(pa.string()))
+
+
+@pytest.mark.parametrize("change", [moved, as_text, lambda table: table.drop_columns(["mag"])])
+@pytest.mark.parametrize("query", [CONE, "SELECT MAX(mag) AS m FROM demo.theirs"])
+def test_rows_elsewhere_on_the_sky_and_other_columns_are_refused(
+    theirs: Theirs, query: str, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    theirs.rows(query)
+    theirs.rewrite(change)
     with pytest.raises(StoreUnavailable) as refused:
-        theirs.rows(CONE)
+        theirs.rows(query)
     assert str(refused.value) == CHANGED
 
 
-def test_a_service_that_starts_later_refuses_them_too(theirs: Theirs, tmp_path: Path) -> None:
-    theirs.rewrite(lambda table: table.slice(0, table.num_rows - 1))
+def test_longer_numbers_are_served(theirs: Theirs) -> None:
+    before = theirs.rows(CONE)
+    theirs.rewrite(lambda t: t.set_column(t.schema.get_field_index("mag"), "mag", t["mag"].cast(pa.float64())))
+    assert theirs.rows(CONE) == before
+
+
+@pytest.mark.parametrize("change", [without_the_last, moved])
+def test_a_service_that_starts_later_refuses_them_too(
+    theirs: Theirs, tmp_path: Path, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    theirs.rewrite(change)
     with small_engine(tmp_path / "later") as engine, pytest.raises(StoreUnavailable) as refused:
         Asking(engine, theirs.snapshot).rows(CONE)
     assert str(refused.value) == CHANGED
@@ -176,17 +199,52 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(theirs: Theirs, monk
     assert sorted(theirs.rows(CONE)) == sorted((n, float(np.float32(m) + np.float32(100))) for n, m in before)
 
 
+def test_a_file_that_changes_while_a_query_runs_is_told(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "SELECT id, mag FROM demo.theirs ORDER BY id"
+    open_reader = DuckDBStream._open_reader
+
+    def open_and_rewrite(stream: DuckDBStream, *given: object) -> pa.RecordBatchReader:
+        monkeypatch.setattr(DuckDBStream, "_open_reader", open_reader)
+        found = open_reader(stream, *given)  # type: ignore[arg-type]
+        theirs.rewrite(fainter)
+        return found
+
+    monkeypatch.setattr(DuckDBStream, "_open_reader", open_and_rewrite)
+    with pytest.raises(StoreUnavailable) as refused:
+        theirs.rows(query)
+    assert str(refused.value) == GONE
+    assert len(theirs.rows(query)) == 6_000
+
+
+def test_a_copy_that_brought_its_time_along_is_another_file(theirs: Theirs) -> None:
+    before = [theirs.rows(CONE) for _ in range(5)][-1]  # by now they are kept
+    times = [path.stat() for path in theirs.files]
+    theirs.rewrite(fainter)
+    for path, time in zip(theirs.files, times, strict=True):
+        os.utime(path, ns=(time.st_atime_ns, time.st_mtime_ns))
+    assert sorted(theirs.rows(CONE)) == sorted((n, float(np.float32(m) + np.float32(100))) for n, m in before)
+
+
+def test_files_that_are_cut_while_they_are_written_are_unreadable(theirs: Theirs) -> None:
+    theirs.column("SELECT AVG(mag) AS m FROM demo.theirs")
+    for path in theirs.files:
+        path.write_bytes(b"")
+    with pytest.raises(StoreUnavailable) as refused:
+        theirs.column("SELECT AVG(mag) AS m FROM demo.theirs")
+    assert str(refused.value) == GONE
+
+
 def test_of_many_files_a_change_is_seen_a_moment_later(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_000.0]
     monkeypatch.setattr(module, "_FEW_FILES", 0)
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
     assert theirs.column("SELECT COUNT(*) AS n FROM demo.theirs") == [6_000]
-    theirs.rewrite(lambda table: table.slice(0, table.num_rows - 1))
+    theirs.rewrite(without_the_last)
     now[0] += module._PATIENCE_S / 2
-    assert theirs.column("SELECT COUNT(*) AS n FROM demo.theirs") == [6_000]
-    with pytest.raises(StoreUnavailable) as refused:  # what is read is looked at in any case
-        theirs.rows(CONE)
-    assert str(refused.value) == GONE
+    for query in (CONE, "SELECT COUNT(*) AS n FROM demo.theirs"):  # what is read is looked at in any case
+        with pytest.raises(StoreUnavailable) as refused:
+            theirs.rows(query)
+        assert str(refused.value) == GONE
     now[0] += module._PATIENCE_S
     with pytest.raises(StoreUnavailable) as refused:
         theirs.column("SELECT COUNT(*) AS n FROM demo.theirs")

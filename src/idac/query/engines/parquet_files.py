@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 from idac.core.errors import NotFound, StoreUnavailable
 from idac.core.store import S3BucketStore
 
-#: Time of the last change in nanoseconds, and bytes. Some file systems give a file another inode each time.
-type Stamp = tuple[int, int]
+#: Bytes; time of the last change in nanoseconds; and of the last of anything else, since a copy may bring the former
+#: along. Some file systems give a file another inode each time.
+type Stamp = tuple[int, int, int]
 
 #: What the system says where this process, or all of them together, can open no more files.
 _TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
@@ -95,7 +96,7 @@ class Footer:
 
 
 def stamp_of(file: os.stat_result) -> Stamp:
-    return file.st_mtime_ns, file.st_size
+    return file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
 
 class ParquetFiles:

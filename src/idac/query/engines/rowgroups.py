@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -233,6 +233,10 @@ class RowGroupReader:
     def require_registered(self, use: TableUse) -> None:
         """Raises StoreUnavailable where the files of a table that others keep are not those that were registered."""
         self._registered.state(use)
+
+    def watch(self, uses: Sequence[TableUse]) -> Callable[[], None]:
+        """What raises StoreUnavailable once a file that others keep of these tables is another one than now."""
+        return self._registered.watch(uses)
 
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""

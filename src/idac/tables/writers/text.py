@@ -57,7 +57,8 @@ def float_texts(array: pa.Array) -> pa.Array:
     ends = np.flatnonzero(listed == _COMMA)
     lengths = np.diff(ends, prepend=0) - 1
     # The decimal of a whole number goes with the commas.
-    whole = np.flatnonzero(np.rint(values) == values)
+    with np.errstate(invalid="ignore"):  # what stands where there is a NULL may be anything
+        whole = np.flatnonzero(np.rint(values) == values)
     whole = whole[(listed[ends[whole] - 1] == _ZERO) & (listed[ends[whole] - 2] == _POINT)]
     lengths[whole] -= 2
     listed[ends[whole] - 1] = listed[ends[whole] - 2] = _COMMA

@@ -147,6 +147,7 @@ class DuckDBEngine:
         with self._lock:
             self._here[query_id] = here
         try:
+            require_same = self._reader.watch(query.tables)
             plan = plan_query(query, self._reader, limits.max_rows)
             lane = self.lane(plan)
             direct = (
@@ -184,7 +185,9 @@ class DuckDBEngine:
         left = max(0.001, limits.timeout_s - (time.monotonic() - begun))
         database = self._places[lane][place.number]
         try:
-            stream = DuckDBStream(query.columns, limits, left, database, self._watchdog, release, wanted, self._budget)
+            stream = DuckDBStream(
+                query.columns, limits, left, database, self._watchdog, release, wanted, require_same, self._budget
+            )
         except BaseException:
             # What has no stream yet has nobody who would give its place back.
             release()

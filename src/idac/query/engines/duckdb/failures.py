@@ -21,6 +21,7 @@ _NO_VALUE = re.compile(
     r"Could not convert string '(?P<value>.*?)' to (?P<target>\w+)|(?:invalid )?timestamp field .*?: \"(?P<time>.*?)\"",
     re.DOTALL,
 )
+_UNREADABLE = re.compile(r"parquet|snappy|zstd|outside file", re.IGNORECASE)
 _ADQL_NAMES = {
     "INT8": "SMALLINT",
     "INT16": "SMALLINT",
@@ -52,7 +53,10 @@ def as_user_error(error: BaseException, memory_bytes: int) -> UserError | None:
         # What DuckDB's readers throw without a class of its own: of a page or a footer that is not Parquet.
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
-    if isinstance(error, duckdb.InvalidInputException) and re.search(r"parquet|snappy|zstd", text, re.IGNORECASE):
+    # Arrow tells what DuckDB meets while its rows are read as an error of the system.
+    if isinstance(error, duckdb.InvalidInputException | OSError) and re.search(
+        r"parquet|snappy|zstd|outside file", text, re.IGNORECASE
+    ):
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
     return _of_values(error, text)

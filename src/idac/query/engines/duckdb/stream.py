@@ -60,11 +60,14 @@ class DuckDBStream:
         watchdog: Watchdog,
         release: Callable[[], None],
         wanted: Callable[[], bool],
+        require_same: Callable[[], None],
         budget: Budget,
     ) -> None:
         """*left_s* is what the limit on time leaves after planning and waiting.
 
         *wanted* tells whether others wait for the place: then rows go to disk, at the engine's pace.
+
+        *require_same* raises StoreUnavailable where what was read may be of two kinds, before its last row is given.
 
         *budget* is for the rows of all queries together that wait for their readers.
         """
@@ -84,6 +87,7 @@ class DuckDBStream:
             wanted,
             budget,
         )
+        self._require_same = require_same
         self._budget = budget
         self._forgiven_s = 0.0
         self._rows = 0
@@ -175,10 +179,12 @@ class DuckDBStream:
             try:
                 batch = self._converter.convert(self._reader.read_next_batch())
             except StopIteration:
+                self._require_same()
                 self._finish()
                 return None
             room = self._max_rows - self._rows
             if batch.num_rows > room:
+                self._require_same()
                 self.overflowed = True
                 batch = batch.slice(0, room)
                 self._finish()
