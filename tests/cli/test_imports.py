@@ -8,7 +8,7 @@ import sys
 #: Heavy, and of no use to a service: Felis and its migrations, and what is installed beside idac for tests. pandas and
 #: matplotlib are not named: pyarrow and mocpy take them up wherever they are installed, which idac does not ask for.
 NEVER = ("felis", "alembic", "lsst", "lsdb", "dask", "pyvo", "IPython", "scipy")
-#: Imported when it is first used: astropy knows units and frames, and few queries ask for either.
+#: Imported after the start, or when it is first used: astropy knows units and frames, and few queries ask for either.
 LATER = ("astropy", "mocpy")
 
 
@@ -22,6 +22,12 @@ def test_a_service_imports_nothing_it_has_no_use_for() -> None:
     loaded = _imported_by("idac.cli.up")
     assert {"idac", "duckdb", "starlette"} <= loaded
     assert sorted(loaded & {*NEVER, *LATER}) == []
+
+
+def test_a_service_that_has_started_imports_the_rest_beside_its_work() -> None:
+    loaded = _imported_by("idac.cli.up, idac.core.lazy as lazy; lazy.load_in_background().join()")
+    assert set(LATER) <= loaded
+    assert sorted(loaded & set(NEVER)) == []
 
 
 def test_publishing_imports_nothing_that_people_log_in_or_ask_with() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
 
@@ -11,6 +12,25 @@ class LazyModule:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        _declared.append(self)
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
+        return getattr(self.load(), attribute)
+
+    def load(self) -> Any:
+        return importlib.import_module(self._name)
+
+
+_declared: list[LazyModule] = []
+
+
+def load_in_background() -> threading.Thread:
+    """Import all that was put off, in a thread of its own: for a service, whose callers shall not wait for it."""
+
+    def load() -> None:
+        for module in tuple(_declared):
+            module.load()
+
+    thread = threading.Thread(target=load, name="lazy-imports", daemon=True)
+    thread.start()
+    return thread

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from idac.catalogs.archive import Archive
 from idac.core.database import Database
+from idac.core.lazy import load_in_background
 from idac.core.loading import Loaded
 from idac.core.principal import Principal
 from idac.core.quota import UNLIMITED, Quota
@@ -181,6 +182,7 @@ def _lifespan(kept: _Kept, workers: Workers | None, identity: Identity | None, s
             identity.start()
         if workers is not None:
             workers.start()
+        load_in_background()
         try:
             yield
         finally:
