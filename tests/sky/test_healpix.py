@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import Latitude, Longitude
 from cdshealpix import nested
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idac.sky.cover import circle_cover, polygon_cover, ranges_of
@@ -22,10 +22,12 @@ places = st.lists(st.tuples(st.floats(-400, 800), st.floats(-90, 90)), min_size=
 
 
 @given(orders, places)
+@example(0, [(-0.0, 42.0), (0.0, -0.0), (-5e-324, 42.0), (360.0, 42.0)])
 def test_indices_and_centres_are_those_of_cdshealpix(order: int, at: list[tuple[float, float]]) -> None:
     ra, dec = np.array(at).T
     cells = healpix_index(order, ra, dec)
-    expected = nested.lonlat_to_healpix(Longitude(ra, u.deg), Latitude(dec, u.deg), order)
+    # Its own Python hands a longitude of minus zero on as it is, and that falls in the base cell west of the meridian.
+    expected = nested.lonlat_to_healpix(Longitude(ra + 0.0, u.deg), Latitude(dec, u.deg), order)
     assert cells.dtype == np.int64
     assert cells.tolist() == expected.tolist()
     lon, lat = nested.healpix_to_lonlat(expected, order)
