@@ -21,6 +21,7 @@ from idac.catalogs.snapshot import HatsStorage
 from idac.core.errors import StoreUnavailable
 from idac.core.store import FolderStore
 from idac.query.engines import registered as module
+from idac.query.engines.base import QueryLimits
 from idac.query.engines.duckdb.stream import DuckDBStream
 from idac.query.engines.rowgroups import RowGroupReader
 
@@ -122,6 +123,9 @@ def test_other_rows_than_were_registered_are_refused_until_they_are_back(
         with pytest.raises(StoreUnavailable) as refused:
             theirs.rows(query)
         assert str(refused.value) == CHANGED
+    with pytest.raises(StoreUnavailable) as refused:
+        theirs.engine.explain(theirs.compile(query), QueryLimits(100, 60.0))
+    assert str(refused.value) == CHANGED
     for path, copy in zip(theirs.files, kept, strict=True):
         shutil.copy2(copy, path)
     assert theirs.rows(query) == expected

@@ -228,15 +228,21 @@ class RowGroupReader:
             path, [[g] for g, _ in wanted], [names for _, names in wanted], threads=threads
         )
 
-    # -- what planning asks for --------------------------------------------------------------------------------------
+    # -- files that others keep --------------------------------------------------------------------------------------
 
-    def require_registered(self, use: TableUse) -> None:
+    def require_registered(self, uses: Sequence[TableUse]) -> None:
         """Raises StoreUnavailable where the files of a table that others keep are not those that were registered."""
-        self._registered.state(use)
+        for use in uses:
+            self._registered.state(use)
 
     def watch(self, uses: Sequence[TableUse]) -> Callable[[], None]:
-        """What raises StoreUnavailable once a file that others keep of these tables is another one than now."""
+        """What raises StoreUnavailable once a file that others keep of these tables is another one than now.
+
+        It is raised at once where they are not those that were registered.
+        """
         return self._registered.watch(uses)
+
+    # -- what planning asks for --------------------------------------------------------------------------------------
 
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids; None where the index can't be read here or has other ids."""

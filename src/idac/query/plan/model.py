@@ -20,10 +20,6 @@ from idac.sky.cover import Ranges
 class SideReader(Protocol):
     """Reads the little that planning needs to see: id indexes, and positions and ids of small tables."""
 
-    def require_registered(self, use: TableUse) -> None:
-        """Raises StoreUnavailable where the files of a table that others keep are not those that were registered."""
-        ...
-
     def cells_of_ids(self, use: TableUse, ids: frozenset[object]) -> npt.NDArray[np.int64] | None:
         """``_healpix_29`` of the rows with these ids, from the table's id index; None where that can't be told."""
         ...

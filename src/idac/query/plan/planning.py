@@ -62,8 +62,6 @@ class _Planner:
         self.restrictions: Restrictions = {}
 
     def plan(self) -> Plan:
-        for use in self.query.tables:
-            self.reader.require_registered(use)
         selects = {id(node): self.select(node) for node in self.selects}
         for plan in selects.values():
             self.restrict(plan)
