@@ -24,7 +24,7 @@ from idac.tables.arrow import arrow_type
 from idac.tables.model import Column
 from idac.tables.readers import packed
 from idac.tables.readers.csv_header import read_header
-from idac.tables.readers.csv_types import Parse, TypeFinder
+from idac.tables.readers.csv_types import Block, Parse, TypeFinder
 from idac.tables.readers.inputs import Input
 from idac.tables.readers.ipc import refuse_table_choice
 from idac.tables.readers.source import TableInfo, TableSource
@@ -39,12 +39,12 @@ NUMBER_NULLS = [
 #: half as long again.
 _COLUMN_BYTES = 32 << 10
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 512 << 10, 8 << 20
-#: Blocks that wait for each thread, and their bytes: few where they are large, since their rows are larger still.
-_MOST_AHEAD, _AHEAD_BYTES = 4, 4 << 20
+#: A thread takes as many blocks at once, and joins their rows, which is cheaper for everyone who gets them.
+_PIECE_BYTES = 4 << 20
+#: Bytes that wait for each thread: its rows are larger still.
+_AHEAD_BYTES = 8 << 20
 #: Bytes that tell the types where the head is to tell them.
 _HEAD_BYTES = 16 << 20
-#: Blocks are joined up to this size, which is cheaper for everyone who takes them.
-_BATCH_BYTES = 8 << 20
 #: Spellings of truth that are no numbers: what Arrow takes for booleans once a column is known to hold them is more.
 _TRUTHS = {"true_values": ["true", "True", "TRUE"], "false_values": ["false", "False", "FALSE"]}
 
@@ -115,20 +115,26 @@ class CsvSource(TableSource):
             self._source.limits.check_rows(rows)
         return finder.columns(), rows
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self) -> Iterator[Block]:
+        """Whole records, each block one that nobody changes any more."""
         with self._source.stream() as stream:
             stream.skip(self._header.data_start)
             rest = b""
-            while data := stream.read(self._block_bytes):
-                if b'"' not in data and b'"' not in rest:
-                    cut = data.rfind(self._header.newline) + 1
-                    # One copy of the block, and not two.
-                    block = b"".join((rest, memoryview(data)[:cut])) if cut else b""
-                    rest = data[cut:] if cut else rest + data
+            while True:
+                # What is left of the block before, and the next bytes behind it: they stay where they are read to.
+                block = bytearray(len(rest) + self._block_bytes)
+                block[: len(rest)] = rest
+                with memoryview(block) as room:
+                    read = stream.readinto(room[len(rest) :])
+                if not read:
+                    break
+                del block[len(rest) + read :]
+                if b'"' in block:
+                    cut = _record_end(block, self._header.newline, self._source.limits.max_cell_bytes)
                 else:
-                    rest += data
-                    cut = _record_end(rest, self._header.newline, self._source.limits.max_cell_bytes)
-                    block, rest = rest[:cut], rest[cut:]
+                    cut = block.rfind(self._header.newline) + 1
+                rest = bytes(block[cut:])
+                del block[cut:]
                 if block:
                     yield block
                 elif len(rest) > self._source.limits.max_cell_bytes + self._block_bytes:
@@ -141,7 +147,7 @@ class CsvSource(TableSource):
             if rest.strip(b"\r\n"):
                 yield rest
 
-    def _parse(self, data: bytes, *, rows_before: int, columns: list[str] | None = None, **options: object) -> pa.Table:
+    def _parse(self, data: Block, *, rows_before: int, columns: list[str] | None = None, **options: object) -> pa.Table:
         """A block through Arrow's parser; BadData with the row for a wrong number of fields or text that is no UTF-8.
 
         Raises pa.ArrowInvalid where a value does not convert.
@@ -186,7 +192,7 @@ class CsvSource(TableSource):
             next_step="Correct the row; a field that holds the separator must be quoted.",
         )
 
-    def _refuse_other_encodings(self, data: bytes, rows_before: int) -> None:
+    def _refuse_other_encodings(self, data: Block, rows_before: int) -> None:
         if data.isascii():
             return
         try:
@@ -196,41 +202,45 @@ class CsvSource(TableSource):
             row = rows_before + data.count(self._header.newline, 0, place) + 1
             raise BadData(
                 f"Row {row}: the text is not UTF-8.",
-                value=repr(data[max(0, place - 10) : place + 10]),
+                value=repr(bytes(data[max(0, place - 10) : place + 10])),
                 allowed="UTF-8, with or without a byte order mark",
                 next_step="Convert the file, with `iconv -t UTF-8` for instance.",
             ) from error
 
     def _iter_batches(self, chosen: list[int], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        tables = self._tables(chosen, schema) if self._threads > 1 else self._tables_singly(chosen, schema)
-        parts: list[pa.Table] = []
-        rows = size = 0
-        for table in tables:
-            parts.append(table)
-            rows, size = rows + table.num_rows, size + table.nbytes
-            if rows >= batch_rows or size >= _BATCH_BYTES:
-                yield from _joined(parts, batch_rows)
-                parts, rows, size = [], 0, 0
-        if parts:
-            yield from _joined(parts, batch_rows)
+        for table in self._tables(chosen, schema) if self._threads > 1 else self._tables_singly(chosen, schema):
+            # A table of rows without columns would lose their number.
+            yield from (table.combine_chunks() if table.num_columns else table).to_batches(max_chunksize=batch_rows)
+
+    def _pieces(self) -> Iterator[list[Block]]:
+        piece: list[Block] = []
+        size = 0
+        for block in self._blocks():
+            piece.append(block)
+            size += len(block)
+            if size >= _PIECE_BYTES:
+                yield piece
+                piece, size = [], 0
+        if piece:
+            yield piece
 
     def _tables_singly(self, chosen: list[int], schema: pa.Schema) -> Iterator[pa.Table]:
         row = 1
-        for block in self._blocks():
-            table = self._convert(block, chosen, schema, row)
+        for piece in self._pieces():
+            table = self._convert(piece, chosen, schema, row)
             yield table
             row += table.num_rows
 
     def _tables(self, chosen: list[int], schema: pa.Schema) -> Iterator[pa.Table]:
-        """The blocks in their order, converted by several threads; some wait, so that none of these has to."""
-        ahead = self._threads * max(1, min(_AHEAD_BYTES // self._block_bytes, _MOST_AHEAD))
-        waiting: deque[tuple[bytes, Future[pa.Table]]] = deque()
+        """The pieces in their order, converted by several threads; some wait, so that none of these has to."""
+        ahead = self._threads * max(1, _AHEAD_BYTES // max(_PIECE_BYTES, self._block_bytes))
+        waiting: deque[tuple[list[Block], Future[pa.Table]]] = deque()
         row = 1
         with ThreadPoolExecutor(self._threads) as pool:
-            for block in itertools.chain(self._blocks(), [None]):
-                if block is not None:
-                    waiting.append((block, pool.submit(self._convert, block, chosen, schema, 1)))
-                while waiting and (block is None or len(waiting) > ahead):
+            for piece in itertools.chain(self._pieces(), [None]):
+                if piece is not None:
+                    waiting.append((piece, pool.submit(self._convert, piece, chosen, schema, 1)))
+                while waiting and (piece is None or len(waiting) > ahead):
                     data, future = waiting.popleft()
                     try:
                         table = future.result()
@@ -240,33 +250,47 @@ class CsvSource(TableSource):
                     yield table
                     row += table.num_rows
 
-    def _convert(self, block: bytes, chosen: list[int], schema: pa.Schema, first_row: int) -> pa.Table:
+    def _convert(self, piece: list[Block], chosen: list[int], schema: pa.Schema, first_row: int) -> pa.Table:
+        """The rows of blocks that follow each other, of which the first is *first_row*."""
         columns = [self.columns[index] for index in chosen]
-        names = [column.name for column in columns]
         # A column must be parsed to count the rows, and one that is chosen by none is as good as any.
-        wanted = names or [self.columns[0].name]
+        direct = {c.name: _direct_type(c) for c in columns or self.columns[:1]}
+        tables = []
+        row = first_row
+        for block in piece:
+            tables.append(self._parse_block(block, direct, row))
+            row += tables[-1].num_rows
+        if not columns:
+            return pa.Table.from_batches([_rows_only(row - first_row)])
+        parts = []
+        row = first_row
+        # A block with a value that Arrow's parser does not take has text where others have numbers.
+        for _, alike in itertools.groupby(tables, key=lambda table: table.schema):
+            same = pa.concat_tables(alike)
+            arrays = [
+                _finish(same.column(i), column, row, is_ecsv=self._header.declared is not None)
+                for i, column in enumerate(columns)
+            ]
+            parts.append(pa.Table.from_arrays(arrays, schema=schema))
+            row += same.num_rows
+        return pa.concat_tables(parts)
+
+    def _parse_block(self, block: Block, direct: dict[str, pa.DataType], first_row: int) -> pa.Table:
+        """A block's columns in the types of *direct*, or as text."""
+        parse, wanted = partial(self._parse, rows_before=first_row - 1), list(direct)
         is_ecsv = self._header.declared is not None
         options: dict[str, Any] = {"quoted_strings_can_be_null": True, "null_values": [""]} if is_ecsv else {}
-        direct = {c.name: _direct_type(c) for c in columns}
-        parse = partial(self._parse, rows_before=first_row - 1)
         table = self._parse_as_guessed(parse, block, direct, wanted)
+        if table is not None:
+            return table
         try:
-            if table is None:
-                table = parse(block, columns=wanted, column_types=direct, **options)
+            return parse(block, columns=wanted, column_types=direct, **options)
         except pa.ArrowInvalid:
             # Some value is written in a way that Arrow's parser does not take: read text, and convert it ourselves.
-            texts = dict.fromkeys(wanted, pa.string())
-            table = parse(block, columns=wanted, column_types=texts, **options)
-        if not names:
-            return pa.Table.from_batches([_rows_only(table.num_rows)])
-        arrays = [
-            _finish(table.column(i).combine_chunks(), column, first_row, is_ecsv=is_ecsv)
-            for i, column in enumerate(columns)
-        ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+            return parse(block, columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), **options)
 
     def _parse_as_guessed(
-        self, parse: Parse, block: bytes, direct: dict[str, pa.DataType], wanted: list[str]
+        self, parse: Parse, block: Block, direct: dict[str, pa.DataType], wanted: list[str]
     ) -> pa.Table | None:
         """The block, where the types that were guessed hold it plainly; None where it must be parsed as any other.
 
@@ -284,12 +308,6 @@ class CsvSource(TableSource):
 
     def close(self) -> None:
         self._source.close()
-
-
-def _joined(parts: list[pa.Table], batch_rows: int) -> list[pa.RecordBatch]:
-    whole = pa.concat_tables(parts) if len(parts) > 1 else parts[0]
-    # A table of rows without columns would lose their number.
-    return list((whole.combine_chunks() if whole.num_columns else whole).to_batches(max_chunksize=batch_rows))
 
 
 def _rows_only(count: int) -> pa.RecordBatch:
@@ -344,7 +362,7 @@ def _complexes(texts: pa.Array, column: Column, target: pa.DataType, first_row: 
     return pa.array(values, target)
 
 
-def _record_end(data: bytes, newline: bytes, max_cell_bytes: int) -> int:
+def _record_end(data: Block, newline: bytes, max_cell_bytes: int) -> int:
     """The place behind the last line end that is not within quotes; 0 where there is none.
 
     *data* begins outside quotes, so a line end is outside them where the quotes before it are even in number. Where

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from idac.tables.model import BOOLEAN, DOUBLE, LONG, STRING, TIMESTAMP, Column, DataType
 from idac.tables.readers.packed import float_values
 
+#: Whole records of a file.
+type Block = bytes | bytearray
 type Kind = Literal["nothing", "bool", "int", "float", "time", "zoned", "text"]
 
 #: Doubles hold each integer up to this one.
@@ -39,7 +41,7 @@ class TypesOutgrown(Exception):
 class Parse(Protocol):
     """Arrow's parser for this file."""
 
-    def __call__(self, data: bytes, **options: Any) -> pa.Table: ...
+    def __call__(self, data: Block, **options: Any) -> pa.Table: ...
 
 
 class TypeFinder:
@@ -68,14 +70,14 @@ class TypeFinder:
             return not all(np.abs(float_values(chunk)).max() < _EXACT for chunk in column.chunks if len(chunk))
         return kind in ("time", "zoned", "nothing")
 
-    def require_held(self, parse: Parse, data: bytes) -> None:
+    def require_held(self, parse: Parse, data: Block) -> None:
         """Raises TypesOutgrown where a block needs other types than those found so far."""
         finder = copy.deepcopy(self)
         finder.look_at(parse, data)
         if finder.columns() != self.columns():
             raise TypesOutgrown
 
-    def look_at(self, parse: Parse, data: bytes) -> int:
+    def look_at(self, parse: Parse, data: Block) -> int:
         """Take a block into account; the number of its rows."""
         settled = {name: pa.string() for name, kind in self._kinds.items() if kind == "text"}
         table = parse(data, column_types=settled)
@@ -97,7 +99,7 @@ class TypeFinder:
         """The columns with the types that hold every row seen."""
         return tuple(Column(name, _TYPES[kind]) for name, kind in self._kinds.items())
 
-    def _look_again(self, parse: Parse, data: bytes, names: list[str]) -> None:
+    def _look_again(self, parse: Parse, data: Block, names: list[str]) -> None:
         """Text may be numbers with a null that is spelt ``NA`` or the like."""
         table = parse(data, columns=names, null_values=self._number_nulls)
         for name in names:
@@ -119,7 +121,7 @@ class TypeFinder:
             return "zoned" if kind.tz else "time"
         return "time" if pa.types.is_date(kind) else "text"
 
-    def _judge(self, parse: Parse, data: bytes, name: str, column: pa.ChunkedArray, kind: Kind) -> Kind:
+    def _judge(self, parse: Parse, data: Block, name: str, column: pa.ChunkedArray, kind: Kind) -> Kind:
         if kind == "int":
             bounds = pc.min_max(column).as_py()
             if max(abs(bounds["min"] or 0), abs(bounds["max"] or 0)) > _EXACT:
@@ -130,7 +132,7 @@ class TypeFinder:
                 return self._judge_big(parse, data, name)
         return kind
 
-    def _judge_big(self, parse: Parse, data: bytes, name: str) -> Kind:
+    def _judge_big(self, parse: Parse, data: Block, name: str) -> Kind:
         """What looked like doubles may be integers of 64 bits and a NaN among them, or integers of more bits."""
         texts = parse(data, columns=[name], column_types={name: pa.string()}, null_values=self._number_nulls)
         words = pc.drop_null(texts.column(0))

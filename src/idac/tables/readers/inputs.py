@@ -6,6 +6,8 @@ import gzip
 import io
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -37,6 +39,8 @@ class ByteStream(io.RawIOBase):
         self._limits = limits
         self._owned = owned
         self._can_seek = can_seek
+        #: Not everything that can be read reads into what it is given.
+        self._readinto = getattr(raw, "readinto", None)
         self.position = 0
 
     def readable(self) -> bool:
@@ -57,9 +61,10 @@ class ByteStream(io.RawIOBase):
 
     def readinto(self, buffer: object, /) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer is not importable before 3.12 stubs
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
+        done = 0
+        while done < len(view) and (read := self._read_some_into(view[done:])):
+            done += read
+        return done
 
     def skip(self, count: int) -> int:
         """Go past *count* bytes; the number that were there."""
@@ -74,8 +79,25 @@ class ByteStream(io.RawIOBase):
         return self.position - start
 
     def _read_some(self, size: int) -> bytes:
-        try:
+        with self._telling_damage():
             data = self._raw.read(size)
+        self._count(len(data))
+        return bytes(data)
+
+    def _read_some_into(self, view: memoryview) -> int:
+        if self._readinto is None:
+            data = self._read_some(len(view))
+            view[: len(data)] = data
+            return len(data)
+        with self._telling_damage():
+            read: int = self._readinto(view) or 0
+        self._count(read)
+        return read
+
+    @contextmanager
+    def _telling_damage(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise BadData(
                 "The gzip file is damaged or cut short.",
@@ -83,7 +105,9 @@ class ByteStream(io.RawIOBase):
                 allowed="a whole gzip file",
                 next_step="Send the file again; `gzip -t` tests it.",
             ) from error
-        self.position += len(data)
+
+    def _count(self, read: int) -> None:
+        self.position += read
         most = self._limits.max_bytes
         if most is not None and self.position > most:
             raise TooLarge(
@@ -92,7 +116,6 @@ class ByteStream(io.RawIOBase):
                 allowed=f"at most {most} bytes (max_bytes)",
                 next_step="Send the table in parts, or as Parquet, which is smaller.",
             )
-        return bytes(data)
 
     def close(self) -> None:
         if self._owned and not self.closed:
