@@ -35,7 +35,10 @@ def radians(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floa
     dec = np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))
     if ra.shape != dec.shape or not (np.isfinite(ra) & (np.abs(dec) <= 90.0)).all():
         raise ValueError("positions are pairs of a number and a declination from -90 to 90 deg")
-    return np.radians(ra % 360.0), np.radians(dec)
+    if len(ra) and not (ra.min() >= 0.0 and ra.max() < 360.0):
+        ra = ra % 360.0
+    # The compiled functions take minus zero for a longitude west of the meridian.
+    return np.radians(ra) + 0.0, np.radians(dec)
 
 
 def healpix_index(order: int, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
