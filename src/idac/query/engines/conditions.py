@@ -75,6 +75,23 @@ class TableRows:
         return np.asarray(column.is_valid().to_numpy(), dtype=np.bool_) if column.null_count else None
 
 
+class SomeRows:
+    """Those of *rows* with the numbers *chosen*."""
+
+    def __init__(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> None:
+        self._rows, self._chosen = rows, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def values(self, name: str) -> Values:
+        return self._rows.values(name).take(self._chosen)
+
+    def there(self, name: str) -> Mask | None:
+        there = self._rows.there(name)
+        return None if there is None else there.take(self._chosen)
+
+
 def _as_numbers(decimals: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whole ones as such, since doubles can't tell large ids apart, unless one is beyond 64 bits."""
     if decimals.type.scale == 0:

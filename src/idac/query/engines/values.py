@@ -6,15 +6,17 @@ Types are the engine's, so that a sum of floats is a float here as well. What co
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from sqlglot import exp
 
-from idac.query.engines.conditions import Mask, Rows, Values
+from idac.query.engines.conditions import Mask, Rows, SomeRows, Values
 from idac.query.plan.constants import constant_number
 from idac.query.plan.predicates import bare
 
@@ -37,6 +39,12 @@ _ARITHMETIC: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
     exp.Mul: operator.mul,
     exp.Div: operator.truediv,
 }
+#: Relative error of a number rounded to single precision, and of numpy's logarithm in it: three times what it says.
+_ROUNDED, _LOG_IS_OFF = 2.0**-24, 2.0**-20
+#: Natural logarithms of single precision lie within this of zero.
+_MOST_LOG = 104.0
+#: Numbers of which single precision can say something; and a bound beyond which too many values are near a whole one.
+_FAR, _VAGUE = 1e30, 0.05
 
 
 class LeftToEngine(Exception):
@@ -52,6 +60,18 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Near:
+    """An expression in single precision, which most processors work out several times as fast as in double.
+
+    Finite values are at most *bound* away from the expression's, and at most *most* from zero.
+    """
+
+    of: Callable[[Rows], Vector]
+    bound: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Value:
     """An expression; *is_whole*: its values have no fractions, whatever their type."""
 
@@ -59,6 +79,7 @@ class Value:
     of: Callable[[Rows], Vector]
     columns: frozenset[str]
     is_whole: bool = False
+    near: Near | None = None
 
 
 def value_of(node: exp.Expr, inner: Inner) -> Value | None:
@@ -131,11 +152,34 @@ def _binary(node: exp.Expr, inner: Inner) -> Value | None:
         # Of constants alone it is of no shape yet.
         return Vector(values, None if there is None else np.broadcast_to(there, values.shape))
 
-    return Value(kind, of, left.columns | right.columns)
+    return Value(kind, of, left.columns | right.columns, near=_near_binary(node, left.near, right.near))
 
 
-def _as_double(values: Values) -> Values:
-    return np.asarray(values, dtype=np.float64)
+def _near_binary(node: exp.Expr, left: Near | None, right: Near | None) -> Near | None:
+    """A value near at hand, and a number; None for other expressions, and where too little is known of the result."""
+    near, number = left or right, constant_number(node.this if left is None else node.expression)
+    if near is None or number is None or not (number == 0 or 1 / _FAR < abs(number) < _FAR):
+        return None
+    operate, constant, of = _ARITHMETIC[type(node)], np.float32(number), near.of
+    if isinstance(node, exp.Add | exp.Sub):
+        most, bound = near.most + abs(number), near.bound
+    elif isinstance(node, exp.Mul):
+        most, bound = near.most * abs(number), near.bound * abs(number)
+    elif left is not None and number != 0:
+        most, bound = near.most / abs(number), near.bound / abs(number)
+    else:
+        return None
+    # The number and the result are rounded, and so is what is said to be most.
+    most, bound = most * (1 + 2 * _ROUNDED), bound + 2 * most * _ROUNDED
+    if bound > _VAGUE:
+        return None
+
+    def nearly(rows: Rows) -> Vector:
+        vector = of(rows)
+        values = operate(vector.values, constant) if left is not None else operate(constant, vector.values)
+        return Vector(values, vector.there)
+
+    return Near(nearly, bound, most)
 
 
 def _both(first: Mask | None, second: Mask | None) -> Mask | None:
@@ -147,24 +191,39 @@ def _both(first: Mask | None, second: Mask | None) -> Mask | None:
 # -- functions -------------------------------------------------------------------------------------------------------
 
 
-def _where(holds: Callable[[Values], Mask], function: Callable[[Values], Values]) -> Callable[[Value], Value | None]:
-    """A function of a double that is NULL where its domain ends."""
+def _where(
+    holds: Callable[[Values], Mask],
+    function: Callable[[Values], Values],
+    nearly: tuple[Callable[[Values], Values], float, float] | None = None,
+) -> Callable[[Value], Value | None]:
+    """A function of a double that is NULL where its domain ends.
 
-    def apply(argument: Value) -> Value | None:
+    *nearly* is the same of floats in single precision: how far off it may be, and its greatest absolute value.
+    """
+
+    def applied(argument: Value, function: Callable[[Values], Values], kind: Any) -> Callable[[Rows], Vector]:
         def of(rows: Rows) -> Vector:
             vector = argument.of(rows)
-            values = _as_double(vector.values)
+            values = np.asarray(vector.values, dtype=kind)
             within = holds(values)
             if within.all():
                 return Vector(function(values), vector.there)
-            return Vector(function(np.where(within, values, 1.0)), _both(within, vector.there))
+            return Vector(function(np.where(within, values, kind(1))), _both(within, vector.there))
 
-        return Value("double", of, argument.columns) if argument.columns else None
+        return of
+
+    def apply(argument: Value) -> Value | None:
+        if not argument.columns:
+            return None
+        near = None
+        if nearly is not None and argument.kind == "float":
+            near = Near(applied(argument, nearly[0], np.float32), *nearly[1:])
+        return Value("double", applied(argument, function, np.float64), argument.columns, near=near)
 
     return apply
 
 
-def _same_kind(function: Callable[[Values], Values], *, makes_whole: bool) -> Callable[[Value], Value | None]:
+def _same_kind(function: Callable[[Values], Values]) -> Callable[[Value], Value | None]:
     """A function of a float or double that gives one."""
 
     def apply(argument: Value) -> Value | None:
@@ -174,16 +233,52 @@ def _same_kind(function: Callable[[Values], Values], *, makes_whole: bool) -> Ca
 
         if argument.kind not in ("float", "double"):
             return None
-        return Value(argument.kind, of, argument.columns, makes_whole or argument.is_whole)
+        return Value(argument.kind, of, argument.columns, argument.is_whole)
 
     return apply
 
 
+def _rounded(function: Callable[[Values], Values]) -> Callable[[Value], Value | None]:
+    """A float or double made whole."""
+
+    def apply(argument: Value) -> Value | None:
+        near = argument.near
+
+        def of(rows: Rows) -> Vector:
+            vector = argument.of(rows)
+            return Vector(function(vector.values), vector.there)
+
+        def mostly_near(near: Near, rows: Rows) -> Vector:
+            vector = near.of(rows)
+            whole = function(vector.values)
+            with np.errstate(invalid="ignore"):
+                rest = vector.values - whole
+                # From here on the distance to the middle between two whole numbers. In place, for the caches' sake.
+                np.abs(rest, out=rest)
+                np.subtract(rest, np.float32(0.5), out=rest)
+                np.abs(rest, out=rest)
+                # Next to a whole number it may be on either side; infinity has no rest, and is looked at again as well.
+                unsure = np.flatnonzero(~(rest < np.float32(0.5 - near.bound)))
+            if len(unsure):
+                whole[unsure] = of(SomeRows(rows, unsure)).values
+            return Vector(whole, vector.there)
+
+        if argument.kind not in ("float", "double"):
+            return None
+        return Value(argument.kind, of if near is None else partial(mostly_near, near), argument.columns, is_whole=True)
+
+    return apply
+
+
+def _nearly_log10(values: Values) -> Values:
+    return np.log(values) * np.float32(1 / math.log(10))
+
+
 _FUNCTIONS: dict[str, Callable[[Value], Value | None]] = {
-    "LOG": _where(lambda x: x > 0, np.log),
-    "LOG10": _where(lambda x: x > 0, np.log10),
+    "LOG": _where(lambda x: x > 0, np.log, (np.log, _MOST_LOG * _LOG_IS_OFF, _MOST_LOG)),
+    "LOG10": _where(lambda x: x > 0, np.log10, (_nearly_log10, _MOST_LOG * _LOG_IS_OFF, _MOST_LOG)),
     "SQRT": _where(lambda x: x >= 0, np.sqrt),
-    "ABS": _same_kind(np.abs, makes_whole=False),
-    "FLOOR": _same_kind(np.floor, makes_whole=True),
-    "CEILING": _same_kind(np.ceil, makes_whole=True),
+    "ABS": _same_kind(np.abs),
+    "FLOOR": _rounded(np.floor),
+    "CEILING": _rounded(np.ceil),
 }
