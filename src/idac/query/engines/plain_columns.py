@@ -101,32 +101,24 @@ class PlainFile:
         _read_into(memoryview(found.view(np.uint8)), self.file, at)
         return found
 
-    def joined(self, name: str, groups: Sequence[int]) -> Values:
-        """All values of some row groups, one behind the other."""
-        column = self.columns[name]
-        size = column.layout.itemsize
-        found: Values = np.empty(sum(self.rows(group) for group in groups), column.layout)
+    def starts(self, name: str, groups: Sequence[int]) -> list[int]:
+        """Where the column begins in each row group, ``_NONE`` where it does not lie plain."""
+        column = self.columns.get(name)
+        if column is None:
+            return [_NONE] * len(groups)
+        known = column.starts[np.asarray(groups, np.intp)].tolist()
+        return [self._start(column, group) if at == _UNKNOWN else at for group, at in zip(groups, known, strict=True)]
+
+    def joined(self, name: str, starts: Sequence[int], rows: Sequence[int]) -> Values:
+        """Values of several row groups, one behind the other: so many *rows* from each of *starts*."""
+        layout = self.columns[name].layout
+        found: Values = np.empty(sum(rows), layout)
         view, done = memoryview(found.view(np.uint8)), 0
-        for group in groups:
-            end = done + self.rows(group) * size
-            _read_into(view[done:end], self.file, self._start(column, group))
+        for start, count in zip(starts, rows, strict=True):
+            end = done + count * layout.itemsize
+            _read_into(view[done:end], self.file, start)
             done = end
         return found
-
-    def alike(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
-        """Neighbours among *groups* of which the same columns do not lie plain, a few at a time, and these columns."""
-        some: list[int] = []
-        others: list[str] = []
-        rows = 0
-        for group in groups:
-            coded = [name for name in columns if not self.has(name, group)]
-            if some and (coded != others or rows + self.rows(group) > _ROWS_AT_ONCE):
-                yield some, others
-                some, rows = [], 0
-            some.append(group)
-            others, rows = coded, rows + self.rows(group)
-        if some:
-            yield some, others
 
     def array(self, name: str, group: int, first: int, rows: int) -> pa.Array:
         """The same as Arrow has the column."""
@@ -192,13 +184,20 @@ class PlainColumns:
     def iter_rows(self, path: str, groups: Sequence[int], columns: Sequence[str]) -> Iterator[RowGroupRows]:
         """The row groups whole, a few at a time. Raises as ``open`` does."""
         with self.open(path, columns) as plain:
-            parts = list(plain.alike(groups, columns))
-            wanted = [(some, others) for some, others in parts if others]
-            decoded = self._files.iter_row_groups(path, [some for some, _ in wanted], [names for _, names in wanted])
-            for some, others in parts:
-                found = {name: plain.joined(name, some) for name in columns if name not in others}
-                rows = sum(plain.rows(group) for group in some)
-                yield RowGroupRows(found, TableRows(next(decoded)) if others else None, rows)
+            rows = [plain.rows(group) for group in groups]
+            starts = {name: plain.starts(name, groups) for name in columns}
+            coded = [[name for name in columns if starts[name][at] == _NONE] for at in range(len(groups))]
+            parts = list(_alike(rows, coded))
+            wanted = [part for part in parts if coded[part.start]]
+            decoded = self._files.iter_row_groups(
+                path, [groups[part] for part in wanted], [coded[part.start] for part in wanted]
+            )
+            for part in parts:
+                others = coded[part.start]
+                found = {
+                    name: plain.joined(name, starts[name][part], rows[part]) for name in columns if name not in others
+                }
+                yield RowGroupRows(found, TableRows(next(decoded)) if others else None, sum(rows[part]))
 
     def _column(self, path: str, footer: Footer, name: str) -> _Column | None:
         key = (path, name)
@@ -245,6 +244,18 @@ def _read_into(view: memoryview, file: int, at: int) -> None:
         if not count:
             raise OSError("the file ends before a page does")
         done += count
+
+
+def _alike(rows: Sequence[int], coded: Sequence[list[str]]) -> Iterator[slice]:
+    """Neighbours among row groups with so many *rows* of which the same columns are *coded*, a few at a time."""
+    first = together = 0
+    for at, count in enumerate(rows):
+        if at > first and (coded[at] != coded[first] or together + count > _ROWS_AT_ONCE):
+            yield slice(first, at)
+            first, together = at, 0
+        together += count
+    if rows:
+        yield slice(first, len(rows))
 
 
 def _size(column: _Column | None) -> int:

@@ -182,7 +182,9 @@ def _taken(vector: Vector, chosen: Chosen | None) -> tuple[Values, Mask | None]:
     """Values of the chosen rows, and which of them are there."""
     if chosen is None:
         return vector.values, vector.there
-    return vector.values.take(chosen), None if vector.there is None else vector.there.take(chosen)
+    # All are there, so that nothing is clipped: numpy takes twice as long to say so.
+    values = vector.values.take(chosen, mode="clip")
+    return values, None if vector.there is None else vector.there.take(chosen, mode="clip")
 
 
 def _present(vector: Vector, chosen: Chosen | None) -> Values:
@@ -220,7 +222,8 @@ def _whole(vector: Vector, chosen: Chosen | None, wanted: frozenset[Wanted]) -> 
 
 
 def _sum(values: Values) -> Any:
-    return values.sum(dtype=np.int64 if values.dtype.kind in "iu" else np.float64)
+    # A sum that makes doubles of floats on its way takes half as long again.
+    return values.sum(dtype=np.int64) if values.dtype.kind in "iu" else values.astype(np.float64, copy=False).sum()
 
 
 def _ends(values: Values, choose: Any, other_end: Callable[[np.dtype[Any]], Any]) -> Values:
