@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from command_fixture import Run
 
 CONE = "SELECT id FROM demo.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(56.75, 24.12, 0.5))"
@@ -24,7 +26,7 @@ def test_people_get_a_table_and_the_sql(centre: Run) -> None:
     assert lines[0].split() == ["table", "files", "row", "groups", "rows", "read", "because", "of"]
     assert lines[2].split()[:8] == ["demo.stars", "(t1)", "1", "of", "3", "1", "of", "3"]
     assert lines[3] == "1 row to read; lane: interactive"
-    assert lines[4] == "-- Answered from these row groups without SQL, which would be:"
+    assert lines[4] == "-- Read from these row groups directly, without running SQL. In SQL it would be:"
     assert lines[5].startswith("SELECT ")
 
 
@@ -42,3 +44,13 @@ def test_a_query_that_cannot_run_is_refused_as_it_would_be(centre: Run) -> None:
         "Error: line 1, column 8: There is no column of this name in the tables of this query. Given: idd. "
         "Did you mean id?\n"
     )
+
+
+def test_of_many_files_people_see_the_first(centre: Run) -> None:
+    asked = "SELECT id, ra FROM demo.stars ORDER BY mag"
+    whole = centre("explain", asked, "--json").json["sql"]
+    files = re.findall(r"'([^']+\.parquet)'", whole)
+    assert len(files) == 3
+    shown = centre("explain", asked).out
+    assert f"read_parquet(['{files[0]}', … 2 more files], hive_partitioning = false)" in shown
+    assert files[1] not in shown

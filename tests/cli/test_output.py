@@ -69,11 +69,11 @@ def test_a_terminal_wraps_the_last_column_alone(terminal: Callable[[int], Callab
     output.print_table(HEADER, ROWS)
     text = strip_style(shown())
     assert [line.rstrip() for line in text.splitlines() if line.strip()] == [
-        " id   ra [deg]   description",
-        " " + "─" * 48,
-        " 1    10.5       a star of some renown that has a",
-        "                 long story",
-        " 2               another",
+        "id   ra [deg]   description",
+        "─" * 50,
+        "1    10.5       a star of some renown that has a",
+        "                long story",
+        "2               another",
     ]
 
 
@@ -81,10 +81,10 @@ def test_a_narrow_terminal_gets_a_list_for_each_row(terminal: Callable[[int], Ca
     shown = terminal(30)
     output.print_table(HEADER, ROWS)
     lines = [line.rstrip() for line in strip_style(shown()).splitlines() if line.strip()]
-    assert lines[0] == " row 1"
-    assert lines[2:4] == [" id            1", " ra [deg]      10.5"]
-    assert lines[4].startswith(" description   a star of some")
-    assert " row 2" in lines
+    assert lines[0] == "row 1"
+    assert lines[2:4] == ["id            1", "ra [deg]      10.5"]
+    assert lines[4].startswith("description   a star of some")
+    assert "row 2" in lines
     assert max(map(len, lines)) <= 30
 
 

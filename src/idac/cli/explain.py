@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import click
@@ -11,6 +12,10 @@ from idac.cli.output import counted, pointing_into, print_json, print_table
 from idac.cli.query import local_service, read_query
 from idac.core.principal import LOCAL_ADMIN
 from idac.query.engines.base import Explanation, ScanEstimate
+
+#: A file in SQL, where a quote in its name is written twice; and those of a scan from the second on.
+_FILE = r"'(?:[^']|'')*'"
+_FURTHER_FILES = re.compile(rf"(read_parquet\(\[{_FILE})((?:, {_FILE})+)\]")
 
 
 @click.command("explain")
@@ -32,7 +37,11 @@ def _show(explanation: Explanation) -> None:
     header = ("table", "files", "row groups", "rows", "read because of")
     print_table(header, map(_row, explanation.scans))
     click.echo(f"{counted(explanation.rows_to_read, 'row')} to read; lane: {explanation.lane}\n")
-    click.echo(explanation.sql)
+    click.echo(_FURTHER_FILES.sub(_counted, explanation.sql))
+
+
+def _counted(listed: re.Match[str]) -> str:
+    return f"{listed[1]}, … {counted(len(re.findall(_FILE, listed[2])), 'more file')}]"
 
 
 def _row(scan: ScanEstimate) -> tuple[str, ...]:

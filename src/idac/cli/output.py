@@ -60,13 +60,15 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         console.print(_table(names, texts))
         return
     for number, row in enumerate(texts, 1):
+        if number > 1:
+            console.print()
         console.print(_table([Text(f"row {number}"), Text()], zip(names, row, strict=True)))
 
 
 def _table(header: Sequence[Text], rows: Iterable[Sequence[Text]]) -> Table:
     # Header and cells are Text, since rich would take a unit in brackets for one of its own marks.
     columns = [Column(name, no_wrap=index < len(header) - 1, overflow="fold") for index, name in enumerate(header)]
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
         table.add_row(*row)
     return table

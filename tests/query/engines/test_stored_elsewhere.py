@@ -71,7 +71,7 @@ def test_ids_small_tables_and_cones_of_an_archive_in_s3(remote: Asking) -> None:
     assert remote.rows(look_up) == [(wanted, STARS["ra"][17].as_py())]
 
     cone = "SELECT id FROM demo.stars WHERE DISTANCE(ra, dec, 0, 0) < 0.5 AND mag > 18"
-    assert explain(remote, cone).sql.startswith("-- Answered from these row groups without SQL")
+    assert explain(remote, cone).sql.startswith("-- Read from these row groups directly, without running SQL.")
     near = np.hypot((STARS["ra"].to_numpy() + 180) % 360 - 180, STARS["dec"].to_numpy()) < 0.5
     bright = np.array([m is not None and m > 18 for m in STARS["mag"].to_pylist()])
     for _ in range(2):  # from the store, and then from memory

@@ -343,7 +343,7 @@ def test_a_sum_that_takes_too_long_is_ended(both: Both, monkeypatch: pytest.Monk
 def test_explain_says_that_no_sql_is_run(both: Both) -> None:
     query = both.resolve("SELECT AVG(flux) AS a FROM demo.sources WHERE shift > 0")
     explained = both.engine.explain(query, QueryLimits(10, 60))
-    assert explained.sql.startswith("-- Summed up over these columns without SQL; beside other queries, by:\nSELECT ")
+    assert explained.sql.startswith("-- Summed up directly while no other query runs, else by this SQL:\nSELECT ")
     assert explained.rows_to_read == ROWS
 
 

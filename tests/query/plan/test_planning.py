@@ -353,7 +353,9 @@ def test_explain_of_a_count_and_of_first_rows(world: World) -> None:
 
 def test_explain_says_which_queries_need_no_sql(world: World) -> None:
     direct = world.explain("SELECT id FROM demo.large WHERE id = 70").sql
-    assert direct.startswith("-- Answered from these row groups without SQL, which would be:\nSELECT ")
+    assert direct.startswith(
+        "-- Read from these row groups directly, without running SQL. In SQL it would be:\nSELECT "
+    )
     assert world.explain("SELECT MAX(id) AS m FROM demo.large WHERE id = 70").sql.startswith("SELECT max(")
 
 

@@ -266,6 +266,7 @@ class DuckDBEngine:
     # -- explaining --------------------------------------------------------------------------------------------------
 
     def explain(self, query: ResolvedQuery, limits: QueryLimits) -> Explanation:
+        self._reader.require_registered(query.tables)
         plan = plan_query(query, self._reader, limits.max_rows)
         lane = self.lane(plan)
         direct = lane == "interactive" and direct_query(plan, self._reader) is not None
@@ -273,9 +274,9 @@ class DuckDBEngine:
         sources = self._sources(plan, self._read_ahead(self._places[lane][0]), reading=False)
         sql = QueryWriter(plan, sources.sql).write(self._limit(limits))
         if direct:
-            sql = f"-- Answered from these row groups without SQL, which would be:\n{sql}"
+            sql = f"-- Read from these row groups directly, without running SQL. In SQL it would be:\n{sql}"
         elif summed:
-            sql = f"-- Summed up over these columns without SQL; beside other queries, by:\n{sql}"
+            sql = f"-- Summed up directly while no other query runs, else by this SQL:\n{sql}"
         scans = tuple(
             e if direct or summed or e.alias in sources.ahead else _as_scanned(e, plan.scans[e.alias])
             for e in plan.estimates
