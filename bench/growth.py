@@ -1,16 +1,19 @@
-"""What a query costs on a small table and on a large one: rows read, files opened, and time.
+"""What a query costs on tables of different sizes: rows read, files opened, and time.
 
-``python -m bench.growth SMALL LARGE`` takes the folders of two centres that ``bench/ingest.py --keep`` made, asks both
-for cones that hold equally many rows, for rows by their ids and for an aggregate of all rows, and writes
+``python -m bench.growth FOLDER FOLDER …`` takes the folders of centres that ``bench/ingest.py --keep`` made, the
+smallest first, publishes a million positions in each, asks all of them for cones that hold equally many rows, for rows
+by their ids, for an aggregate of all rows and for a cross-match with the positions, and writes
 ``bench/results/growth.json``. What is read comes from the planner, as ``idac explain --json`` prints it; times are
-medians of runs in turns, so that their ratio holds on any machine.
+medians of runs in turns, so that their ratio to the first holds on any machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.generate import DEEP
+from bench.generate import DEEP, iter_pieces, write_parquet
 from bench.ingest import keep, machine
+from bench.peers.centre import installed_idac
+from bench.peers.processes import BenchError
 from idac.cli.query import local_service
 from idac.core.loading import load_settings
 from idac.core.principal import LOCAL_ADMIN
@@ -30,14 +35,18 @@ from idac.tables.formats import find_format
 from idac.wiring.settings import DacSettings
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
-TABLE = "survey.objects"
+TABLE, POSITIONS, POSITIONS_ROWS = "survey.objects", "survey.positions", 1_000_000
 COLUMNS = "object_id, ra, dec, r_flux"
 AGGREGATE = f"SELECT COUNT(*) AS n, AVG(r_flux) AS mean, MAX(dec) AS high FROM {TABLE} WHERE r_flux_err > 20"  # noqa: S608
+MATCH = (
+    f"SELECT COUNT(*) AS n FROM {POSITIONS} AS m JOIN {TABLE} AS s "  # noqa: S608
+    f"ON 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE(m.ra, m.dec, {1 / 3600:.9f}))"
+)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two centres."""
+    """One of the centres."""
 
     service: QueryService
     rows: int
@@ -55,7 +64,7 @@ class Side:
             running.close()
 
     def reads(self, adql: str) -> dict[str, int]:
-        (scan,) = self.service.explain(adql, LOCAL_ADMIN).scans
+        *_, scan = sorted(self.service.explain(adql, LOCAL_ADMIN).scans, key=lambda scan: scan.table == TABLE)
         return {"rows_read": scan.rows, "row_groups_read": scan.row_groups, "files_opened": scan.files}
 
 
@@ -97,15 +106,46 @@ def measure(sides: dict[str, Side], make: Callable[[Side], list[str]], rounds: i
             "rows_answered": statistics.mean(answered[name]),
             **{f"{key}_mean": statistics.mean(r[key] for r in reads) for key in reads[0]},
             **{f"{key}_most": max(r[key] for r in reads) for key in reads[0]},
+            "median_ms": round(statistics.median(seconds[name]) * 1000, 2),
         }
-    small, large = (statistics.median(seconds[name]) for name in sides)
-    return found | {"time_ratio": round(large / small, 2)}
+    least = next(iter(found.values()))["median_ms"]
+    return {name: side | {"time_ratio": round(side["median_ms"] / least, 2)} for name, side in found.items()}
+
+
+def publish(folder: Path, source: Path, table: str) -> float:
+    """Publish *source* in the centre in *folder*, by ``object_id``; seconds that ``idac catalog add`` takes."""
+    command = [installed_idac(), "--config", str(folder / "dac.yaml"), "catalog", "add", str(source), "--name", table]
+    begun = time.perf_counter()
+    done = subprocess.run(  # noqa: S603  its own command, on a file that the caller names
+        [*command, "--id", "object_id"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"idac ended with {done.returncode}: {done.stderr[-2000:]}")
+    return time.perf_counter() - begun
+
+
+def open_side(folder: Path, stack: ExitStack) -> Side:
+    """The centre in *folder*."""
+    service = stack.enter_context(local_service(load_settings(DacSettings, folder / "dac.yaml")))
+    entry = service.archive.snapshot().find(*TABLE.split("."))
+    if entry is None:
+        raise BenchError(f"{folder} has no table {TABLE}.")
+    return Side(service, entry.storage.rows)
+
+
+def with_positions(folder: Path, positions: Path) -> Path:
+    """*folder*, with *positions* published in its centre if they were not."""
+    with ExitStack() as stack:
+        service = stack.enter_context(local_service(load_settings(DacSettings, folder / "dac.yaml")))
+        known = service.archive.snapshot().find(*POSITIONS.split("."))
+    if known is None:
+        publish(folder, positions, POSITIONS)
+    return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("small", type=Path)
-    parser.add_argument("large", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cone-rows", type=int, default=400)
@@ -115,20 +155,15 @@ def main() -> int:
     places = deep_places(rng, options.queries)
     shares = rng.uniform(0, 1, options.queries).tolist()
     with ExitStack() as stack:
-        sides = {}
-        for name in ("small", "large"):
-            loaded = load_settings(DacSettings, getattr(options, name) / "dac.yaml")
-            service = stack.enter_context(local_service(loaded))
-            schema, _, table = TABLE.partition(".")
-            entry = service.archive.snapshot().find(schema, table)
-            if entry is None:
-                sys.exit(f"{getattr(options, name)} has no table {TABLE}")
-            sides[name] = Side(service, entry.storage.rows)
+        positions = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idac-bench-"))) / "positions.parquet"
+        write_parquet(positions, iter_pieces(POSITIONS_ROWS, 2, bands=""), POSITIONS_ROWS)
+        opened = [open_side(with_positions(folder, positions), stack) for folder in options.folders]
+        sides = {f"{side.rows:,}": side for side in opened}
         result = {
-            "rows": {name: side.rows for name, side in sides.items()},
             "cone": measure(sides, lambda side: cones(side, options.cone_rows, places), options.rounds),
             "id": measure(sides, lambda side: look_ups(side, shares), options.rounds),
-            "aggregate": measure(sides, lambda _: [AGGREGATE], options.rounds + 1),
+            "aggregate": measure(sides, lambda _: [AGGREGATE], options.rounds),
+            "crossmatch": measure(sides, lambda _: [MATCH], options.rounds),
             "machine": machine(),
         }
     keep(result, options.results)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,9 @@ import numpy as np
 import yaml
 from survival.faults import gateway
 
-from bench.growth import TABLE, Side, cones, deep_places, look_ups
+from bench.growth import TABLE, Side, cones, deep_places, look_ups, open_side, publish
 from bench.ingest import keep, machine
-from bench.peers.centre import installed_idac
 from bench.peers.processes import BenchError
-from idac.cli.query import local_service
-from idac.core.loading import load_settings
-from idac.wiring.settings import DacSettings
 
 RESULTS = Path(__file__).parent / "results" / "stores.json"
 SCAN = f"SELECT COUNT(*) AS n, AVG(r_flux) AS mean FROM {TABLE} WHERE r_flux_err > 20"  # noqa: S608
@@ -53,18 +47,6 @@ def configure(folder: Path, bucket: str | None, keys: dict[str, str]) -> None:
         }
         settings |= {"stores": {bucket: store}, "archive": {"location": f"s3://{bucket}/archive"}}
     (folder / "dac.yaml").write_text(yaml.safe_dump(settings))
-
-
-def publish(folder: Path, source: Path) -> float:
-    """Seconds that ``idac catalog add`` takes."""
-    command = [installed_idac(), "--config", str(folder / "dac.yaml"), "catalog", "add", str(source), "--name", TABLE]
-    begun = time.perf_counter()
-    done = subprocess.run(  # noqa: S603  its own command, on a file that the caller names
-        [*command, "--id", "object_id"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise BenchError(f"idac ended with {done.returncode}: {done.stderr[-2000:]}")
-    return time.perf_counter() - begun
 
 
 def measure(sides: dict[str, Side], queries: list[str], rounds: int) -> dict[str, Any]:
@@ -100,14 +82,8 @@ def main() -> int:
         sides, ingest = {}, {}
         for name, where in (("disk", None), ("store", bucket)):
             configure(scratch / name, where, keys)
-            ingest[name] = round(publish(scratch / name, options.source.resolve()), 1)
-            loaded = load_settings(DacSettings, scratch / name / "dac.yaml")
-            service = stack.enter_context(local_service(loaded))
-            schema, _, table = TABLE.partition(".")
-            entry = service.archive.snapshot().find(schema, table)
-            if entry is None:
-                raise BenchError(f"{scratch / name} has no table {TABLE}.")
-            sides[name] = Side(service, entry.storage.rows)
+            ingest[name] = round(publish(scratch / name, options.source.resolve(), TABLE), 1)
+            sides[name] = open_side(scratch / name, stack)
         first = next(iter(sides.values()))
         ids = look_ups(first, rng.uniform(0, 1, options.queries).tolist())
         result = {
