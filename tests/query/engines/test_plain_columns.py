@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from idac.catalogs.hats import ParquetOptions
 from idac.core.errors import StoreUnavailable
-from idac.query.engines.parquet_files import ParquetFiles
+from idac.query.engines.parquet_files import Bounds, ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns
 
 TYPES = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64()]
@@ -129,6 +130,28 @@ def test_columns_of_other_types_are_decoded(tmp_path: Path, kind: pa.DataType) -
     assert set(rows.plain) == {"c1"}
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         assert rows.values("c0").tolist() == table.column(0).to_pylist()
+
+
+def test_bounds_tell_which_columns_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    values = pa.array([1.5, -2.5, 7.0, 8.0, None, 4.0])
+    table = pa.table({"c0": values, "c1": range(6), "c2": pa.array(["a"] * 6)})
+    pq.write_table(table, path, row_group_size=2, compression="none", use_dictionary=False)
+    told: list[list[Bounds | None]] = []
+
+    def needed(bounds: Callable[[str], Bounds | None]) -> list[str]:
+        told.append([bounds(name) for name in ("c0", "c1", "nowhere")])
+        return ["c1"] if len(told) == 1 else ["c0", "c1"]
+
+    # The third row group is by itself, since a NULL makes it decoded.
+    first, second = PlainColumns(ParquetFiles()).iter_rows(str(path), [0, 1, 2], ["c0", "c1"], needed)
+    assert told == [[(-2.5, 8.0), (0, 3), None], [(4.0, 4.0), (4, 5), None]]
+    assert (set(first.plain), len(first)) == ({"c1"}, 4)
+    assert second.values("c0").tolist()[1] == 4.0
+    pq.write_table(table, path, row_group_size=2, compression="none", use_dictionary=False, write_statistics=["c1"])
+    told.clear()
+    assert len(list(PlainColumns(ParquetFiles()).iter_rows(str(path), [1, 2], ["c0", "c1"], needed))) == 2
+    assert [bounds[:2] for bounds in told] == [[None, (2, 3)], [None, (4, 5)]]
 
 
 def test_a_file_that_was_cut_is_told_as_one_that_cannot_be_read(tmp_path: Path) -> None:

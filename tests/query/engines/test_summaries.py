@@ -115,6 +115,10 @@ TOTALS = [
     "SUM(flux - err), MAX(flux / err), MIN(flux * shift), AVG(shift / 7 + night)",
     "MAX(ABS(shift)), MIN(FLOOR(shift)), MAX(CEILING(shift)), SUM(ABS(flux - err)), MAX(FLOOR(flux))",
     "AVG(-2.5 * LOG10(flux) + 31.4)",
+    "MIN(dec), MAX(dec), AVG(flux)",
+    "MIN(id), MAX(night), MIN(visits), MIN(shift), MAX(ra), MIN(gap), MAX(gap)",
+    "MIN(dec), MIN((dec)), MAX(err), SUM(ra)",
+    "MAX(FLOOR(LOG(flux) * 10)), MIN(CEILING(LOG10(flux))), AVG(FLOOR(LOG(flux) * 10) / 10), SUM(FLOOR(LOG(flux)))",
     "MAX((shift))",
     "COUNT(shift / zeros), AVG(shift / zeros), COUNT(LOG(shift / zeros)), SUM(1e0 / (shift / zeros))",
     "AVG(1 / (1 + 1 / zeros)), COUNT(flux / 0e0), MAX(flux / (3 * 0.5)), MAX(flux / zeros)",
@@ -345,6 +349,36 @@ def test_explain_says_that_no_sql_is_run(both: Both) -> None:
     explained = both.engine.explain(query, QueryLimits(10, 60))
     assert explained.sql.startswith("-- Summed up directly while no other query runs, else by this SQL:\nSELECT ")
     assert explained.rows_to_read == ROWS
+
+
+@pytest.mark.parametrize(
+    ("column", "asked", "condition", "is_spared"),
+    [
+        ("dec", "MIN(dec), MAX(dec), AVG(flux)", "flux > 400", True),
+        ("dec", "MAX(dec), COUNT(*)", "flux > 400", True),
+        ("dec", "MIN(dec), COUNT(dec)", "flux > 400", False),
+        ("dec", "MIN(dec), AVG(ABS(dec))", "flux > 400", False),
+        ("dec", "MIN(dec), MAX(dec)", "flux > 1e20", False),
+        ("err", "MAX(err)", "flux > 400 AND err > 5", False),
+    ],
+)
+def test_columns_are_not_read_where_a_file_tells_that_they_change_nothing(
+    both: Both, monkeypatch: pytest.MonkeyPatch, column: str, asked: str, condition: str, is_spared: bool
+) -> None:
+    plain, read = both.reader.plain, both.reader.plain.iter_rows
+    parts: list[bool] = []
+
+    def iter_rows(*arguments: Any) -> Iterator[RowGroupRows]:
+        for rows in read(*arguments):
+            parts.append(column in rows.plain)
+            yield rows
+
+    monkeypatch.setattr(plain, "iter_rows", iter_rows)
+    assert both.summed(f"SELECT {asked} FROM demo.sources WHERE {condition}") is not None
+    assert parts[0]
+    assert len(parts) >= ROWS // 1_024
+    # In the order of the sky, most row groups hold neither end of the declinations.
+    assert parts.count(False) > len(parts) / 2 if is_spared else all(parts)
 
 
 def test_a_file_that_is_gone_is_told_as_one(both: Both, tmp_path: Path) -> None:

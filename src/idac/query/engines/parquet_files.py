@@ -29,6 +29,9 @@ from idac.core.store import S3BucketStore
 #: along. Some file systems give a file another inode each time.
 type Stamp = tuple[int, int, int]
 
+#: The least and the greatest of some numbers.
+type Bounds = tuple[float, float]
+
 #: What the system says where this process, or all of them together, can open no more files.
 _TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 #: Bytes of footers kept, as the files state them; in memory they take several times that.
@@ -74,11 +77,22 @@ class Footer:
         groups = range(self.metadata.num_row_groups)
         return np.array([self.metadata.row_group(group).num_rows for group in groups], np.int64)
 
-    def bounds(self, column: str, group: int) -> tuple[int, int] | None:
-        """The least and greatest value of a column of whole numbers in a row group; None where they are not told."""
-        leaf = self.leaf(column)
-        statistics = None if leaf is None else self.metadata.row_group(group).column(leaf).statistics
-        return None if statistics is None or not statistics.has_min_max else (statistics.min, statistics.max)
+    @cached_property
+    def _bounds(self) -> dict[str, list[Bounds | None]]:
+        """Of columns that were asked for, by row groups: Arrow takes its time for each."""
+        return {}
+
+    def bounds(self, column: str, group: int) -> Bounds | None:
+        """The least and greatest value of a column of numbers in a row group; None where they are not told."""
+        known = self._bounds.get(column)
+        if known is None:
+            known = self._bounds[column] = list(self._iter_bounds(self.leaf(column)))
+        return known[group]
+
+    def _iter_bounds(self, leaf: int | None) -> Iterator[Bounds | None]:
+        for group in range(self.metadata.num_row_groups):
+            statistics = None if leaf is None else self.metadata.row_group(group).column(leaf).statistics
+            yield None if statistics is None or not statistics.has_min_max else (statistics.min, statistics.max)
 
     def ranges(self, groups: Sequence[int], columns: Sequence[str]) -> list[tuple[int, int]]:
         """Where the chunks of *columns* (none: of all) begin, and how long they are."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ import pyarrow as pa
 
 from idac.core.errors import StoreUnavailable
 from idac.query.engines.conditions import Mask, TableRows, Values
-from idac.query.engines.parquet_files import Footer, ParquetFiles
+from idac.query.engines.parquet_files import Bounds, Footer, ParquetFiles
 
 #: Types whose values stand in a page as numpy has them. Short whole numbers stand as long ones.
 _LAYOUTS: dict[pa.DataType, np.dtype[np.generic]] = {
@@ -48,6 +49,10 @@ _LEVELS_BYTES = 4
 _THRIFT_I32, _THRIFT_STRUCT = 5, 12
 #: In the place of a start: not looked for yet, and that there is none.
 _UNKNOWN, _NONE = 0, -1
+
+
+#: Which columns of some rows shall be read, given what tells the bounds of a column there.
+type Needed = Callable[[Callable[[str], Bounds | None]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -181,22 +186,27 @@ class PlainColumns:
             self._forget(path)
             raise
 
-    def iter_rows(self, path: str, groups: Sequence[int], columns: Sequence[str]) -> Iterator[RowGroupRows]:
-        """The row groups whole, a few at a time. Raises as ``open`` does."""
+    def iter_rows(
+        self, path: str, groups: Sequence[int], columns: Sequence[str], needed: Needed | None = None
+    ) -> Iterator[RowGroupRows]:
+        """The row groups whole, a few at a time, with *columns*, or those of them that are *needed*.
+
+        Raises as ``open`` does.
+        """
         with self.open(path, columns) as plain:
             rows = [plain.rows(group) for group in groups]
             starts = {name: plain.starts(name, groups) for name in columns}
             coded = [[name for name in columns if starts[name][at] == _NONE] for at in range(len(groups))]
             parts = list(_alike(rows, coded))
-            wanted = [part for part in parts if coded[part.start]]
+            packed = [part for part in parts if coded[part.start]]
             decoded = self._files.iter_row_groups(
-                path, [groups[part] for part in wanted], [coded[part.start] for part in wanted]
+                path, [groups[part] for part in packed], [coded[part.start] for part in packed]
             )
             for part in parts:
                 others = coded[part.start]
-                found = {
-                    name: plain.joined(name, starts[name][part], rows[part]) for name in columns if name not in others
-                }
+                wanted = columns if needed is None else needed(partial(_bounds, plain.footer, groups[part]))
+                there = (name for name in wanted if name not in others)
+                found = {name: plain.joined(name, starts[name][part], rows[part]) for name in there}
                 yield RowGroupRows(found, TableRows(next(decoded)) if others else None, sum(rows[part]))
 
     def _column(self, path: str, footer: Footer, name: str) -> _Column | None:
@@ -225,6 +235,15 @@ class PlainColumns:
         old = self._kept.pop(key, None)
         if old is not None:
             self._count -= _size(old[1])
+
+
+def _bounds(footer: Footer, groups: Sequence[int], name: str) -> Bounds | None:
+    """The least and greatest value of a column in some row groups; None where that is not told of each."""
+    found = [footer.bounds(name, group) for group in groups]
+    known = [bounds for bounds in found if bounds is not None]
+    if len(known) < len(found):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
 
 
 @contextmanager

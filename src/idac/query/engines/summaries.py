@@ -7,7 +7,7 @@ understood here is left to it: ``summary_query`` gives None, or ``run`` raises L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -18,8 +18,9 @@ from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage
 from idac.query.engines.conditions import Rows, Test, tests_of
+from idac.query.engines.parquet_files import Bounds
 from idac.query.engines.plain_columns import PlainColumns
-from idac.query.engines.totals import Shape, Totals, Wanted
+from idac.query.engines.totals import Ends, Shape, Totals, Wanted
 from idac.query.engines.values import Inner, LeftToEngine, Value, value_of
 from idac.query.plan.model import Plan, Scan, SelectPlan
 from idac.query.plan.sources import Item, columns_of
@@ -46,6 +47,8 @@ class SummaryQuery:
     scan: Scan
     columns: tuple[str, ...]
     tests: tuple[Test, ...]
+    #: Columns of the tests.
+    tested: frozenset[str]
     key: Value | None
     values: tuple[Value, ...]
     outputs: tuple[_Output, ...]
@@ -59,12 +62,14 @@ class SummaryQuery:
         Raises LeftToEngine where an engine must answer after all.
         """
         shape = self._totalled()
+        met = _Met(self.columns, self._by_ends(shape))
         totals: list[Totals] = []
         held = 0
         for path, groups in self._tasks():
-            for rows in plain.iter_rows(path, groups, self.columns):
+            for rows in plain.iter_rows(path, groups, self.columns, met.needed):
                 check()
-                totals.append(self._of(rows, shape))
+                totals.append(self._of(rows, shape, met))
+                met.note(totals[-1])
                 held += totals[-1].size
                 if held > _NUMBERS_HELD:
                     totals = [Totals.joined(totals)]
@@ -92,12 +97,26 @@ class SummaryQuery:
             for at in range(0, len(groups), _ROW_GROUPS_A_TASK):
                 yield index.files[number], groups[at : at + _ROW_GROUPS_A_TASK]
 
-    def _of(self, rows: Rows, shape: Shape) -> Totals:
+    def _by_ends(self, shape: Shape) -> dict[str, int]:
+        """Columns of which the least and greatest value are all that is asked, and the numbers of these values."""
+        if self.key is not None:
+            return {}
+        asked = zip(self.values, shape.wanted, strict=True)
+        known = {
+            value.column: number
+            for number, (value, wanted) in enumerate(asked)
+            if value.column is not None and wanted <= {"least", "greatest"}
+        }
+        others = self.tested.union(*(v.columns for n, v in enumerate(self.values) if n not in known.values()))
+        return {name: number for name, number in known.items() if name not in others}
+
+    def _of(self, rows: Rows, shape: Shape, met: _Met) -> Totals:
         chosen = None
         if self.tests:
             chosen = np.flatnonzero(reduce(np.logical_and, (test(rows) for test in self.tests)))
         key = None if self.key is None else self.key.of(rows)
-        return Totals.of(shape, len(rows), chosen, key, [value.of(rows) for value in self.values])
+        vectors = [met.instead.get(number) or value.of(rows) for number, value in enumerate(self.values)]
+        return Totals.of(shape, len(rows), chosen, key, vectors)
 
     def _answer(self, totals: Totals) -> pa.Table:
         columns = [totals.keys() if o.wanted is None else totals.column(o.wanted, o.value) for o in self.outputs]
@@ -106,6 +125,34 @@ class SummaryQuery:
             keys = [(str(number), "descending" if falls else "ascending", "at_end") for number, falls in self.order]
             table = table.take(pc.sort_indices(table, sort_keys=keys))
         return table.slice(0, self.limit)
+
+
+class _Met:
+    """The ends of values met so far: columns need not be read where a file tells that theirs lie within."""
+
+    def __init__(self, columns: Sequence[str], numbers: Mapping[str, int]) -> None:
+        self._columns, self._numbers = columns, numbers
+        self._ends: dict[int, Ends] = {}
+        #: What stands for values whose columns are not read, of the rows that come next.
+        self.instead: dict[int, Ends] = {}
+
+    def needed(self, bounds: Callable[[str], Bounds | None]) -> Sequence[str]:
+        """The columns to read of rows where *bounds* tells those of a column."""
+        within = {name: number for name, number in self._numbers.items() if self._is_within(number, bounds, name)}
+        self.instead = {number: self._ends[number] for number in within.values()}
+        return [name for name in self._columns if name not in within]
+
+    def _is_within(self, number: int, bounds: Callable[[str], Bounds | None], name: str) -> bool:
+        ends = self._ends.get(number)
+        found = None if ends is None else bounds(name)
+        if ends is None or found is None:
+            return False
+        low, high = found
+        return (ends.least is None or low >= ends.least[0]) and (ends.greatest is None or high <= ends.greatest[0])
+
+    def note(self, totals: Totals) -> None:
+        for number in self._numbers.values():
+            self._ends[number] = totals.ends(number).joined(self._ends.get(number))
 
 
 def summary_query(plan: Plan, plain: PlainColumns) -> SummaryQuery | None:
@@ -129,14 +176,14 @@ def summary_query(plan: Plan, plain: PlainColumns) -> SummaryQuery | None:
     order = _order(node)
     if order is None:
         return None
-    used = {column.name for condition in conditions for column in columns_of(condition)}
-    used = used.union(*(value.columns for value in values), key.columns if key is not None else ())
+    tested = frozenset(column.name for condition in conditions for column in columns_of(condition))
+    used = tested.union(*(value.columns for value in values), key.columns if key is not None else ())
     if not used or not plain.can_read(storage.index.files):
         return None
     limit = node.args.get("limit")
     number = int(limit.expression.name) if limit is not None else None
     return SummaryQuery(
-        scan, tuple(name for name in scan.columns if name in used), tests, key, values, outputs, order, number
+        scan, tuple(name for name in scan.columns if name in used), tests, tested, key, values, outputs, order, number
     )
 
 

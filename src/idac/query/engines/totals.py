@@ -47,6 +47,23 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Ends:
+    """The least and greatest values that were met, one each, for rows among which there is none beyond them."""
+
+    least: Values | None
+    greatest: Values | None
+
+    def joined(self, other: Ends | None) -> Ends:
+        """Those of the rows of both."""
+        if other is None:
+            return self
+        return Ends(
+            None if self.least is None or other.least is None else np.minimum(self.least, other.least),
+            None if self.greatest is None or other.greatest is None else np.maximum(self.greatest, other.greatest),
+        )
+
+
+@dataclass(frozen=True)
 class _Part:
     """Of one value, for each group: rows that have it, and what was asked for."""
 
@@ -67,18 +84,25 @@ class Totals:
 
     @classmethod
     def of(
-        cls, shape: Shape, length: int, chosen: Chosen | None, key: Vector | None, vectors: Sequence[Vector]
+        cls, shape: Shape, length: int, chosen: Chosen | None, key: Vector | None, vectors: Sequence[Vector | Ends]
     ) -> Totals:
-        """Totals of those of *length* rows that are *chosen*, by their numbers (None: of all)."""
+        """Totals of those of *length* rows that are *chosen*, by their numbers (None: of all).
+
+        Without a key, a value may be given by its ends.
+        """
         if key is None:
             rows = length if chosen is None else len(chosen)
-            parts = (_whole(v, chosen, w) for v, w in zip(vectors, shape.wanted, strict=True))
+            parts = (
+                _Part(np.zeros(1, np.int64), None, v.least, v.greatest) if isinstance(v, Ends) else _whole(v, chosen, w)
+                for v, w in zip(vectors, shape.wanted, strict=True)
+            )
             return cls(shape, 0, np.array([rows]), tuple(parts))
         low, places = _places(key, chosen)
         size = int(places.max()) + 1 if len(places) else 1
         shape.require_few(size)
         rows_of = np.bincount(places, minlength=size)
-        grouped = (_grouped(v, chosen, w, places, size) for v, w in zip(vectors, shape.wanted, strict=True))
+        known = (v for v in vectors if isinstance(v, Vector))
+        grouped = (_grouped(v, chosen, w, places, size) for v, w in zip(known, shape.wanted, strict=True))
         return cls(shape, low, rows_of, tuple(grouped))
 
     @classmethod
@@ -108,6 +132,10 @@ class Totals:
     def size(self) -> int:
         """Numbers that are kept."""
         return len(self.rows) * self.shape.arrays
+
+    def ends(self, number: int) -> Ends:
+        """The least and greatest value of that *number*, as far as they are asked for."""
+        return Ends(self.parts[number].least, self.parts[number].greatest)
 
     # -- the answer --------------------------------------------------------------------------------------------------
 

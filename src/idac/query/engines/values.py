@@ -80,6 +80,8 @@ class Value:
     columns: frozenset[str]
     is_whole: bool = False
     near: Near | None = None
+    #: The column that it is, as it stands.
+    column: str | None = None
 
 
 def value_of(node: exp.Expr, inner: Inner) -> Value | None:
@@ -115,7 +117,11 @@ def _column(node: exp.Column) -> Value | None:
         return None
     name = node.name
     return Value(
-        kind, lambda rows: Vector(rows.values(name), rows.there(name)), frozenset({name}), kind in ("whole", "long")
+        kind,
+        lambda rows: Vector(rows.values(name), rows.there(name)),
+        frozenset({name}),
+        kind in ("whole", "long"),
+        column=name,
     )
 
 
