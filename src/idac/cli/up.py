@@ -24,7 +24,6 @@ from idac.core.loading import Loaded
 from idac.core.log import log_to
 from idac.wiring.app import build_centre
 from idac.wiring.build import open_archive
-from idac.wiring.identity import first_log_in, unmeant_groups
 from idac.wiring.processes import keep_for_good, serve_in_processes
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
@@ -153,9 +152,13 @@ def _shown_host(host: str) -> str:
 def _announce(archive: Archive, loaded: Loaded[DacSettings], url: str, as_json: bool) -> None:
     snapshot = archive.snapshot()
     tables = [t.qualified_name for s in snapshot.schemas for t in s if s.name.lower() != "tap_schema"]
-    log_in = first_log_in(loaded, url)
-    for group, owner in unmeant_groups(loaded).items():
-        log.warning(unmeant_words(group, owner))
+    log_in = None
+    if loaded.settings.identity.enabled:
+        from idac.wiring.identity import first_log_in, unmeant_groups  # noqa: PLC0415
+
+        log_in = first_log_in(loaded, url)
+        for group, owner in unmeant_groups(loaded).items():
+            log.warning(unmeant_words(group, owner))
     if as_json:
         print_json({"url": url, "tap": f"{url}/api/tap", "tables": tables} | ({"log_in": log_in} if log_in else {}))
         return

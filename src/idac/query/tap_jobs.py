@@ -16,6 +16,8 @@ from idac.query.upload_specs import parse_uploads
 from idac.query.uploads import Uploads, find_file
 from idac.web.parameters import Parameters
 
+#: Where UWS jobs are.
+JOBS_PATH = "/api/tap/async"
 #: Seconds that the engine gives a job beyond its time: the worker, which ends it as ABORTED, is the one to say so.
 _SPARE_S = 60.0
 

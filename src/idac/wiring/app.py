@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
@@ -17,7 +18,6 @@ from idac.core.quota import UNLIMITED, Quota
 from idac.core.scratch import Scratch, open_scratch
 from idac.core.secrets import open_secrets
 from idac.core.store import Store
-from idac.identity.pages import own_pages
 from idac.jobs.model import Phase
 from idac.jobs.routes_uws import UwsRoutes
 from idac.jobs.service import JobService
@@ -31,7 +31,7 @@ from idac.query.routes_cone import ConeRoutes
 from idac.query.routes_front import FrontRoutes, no_pages
 from idac.query.routes_tap import TapRoutes
 from idac.query.service import QueryService
-from idac.query.tap_jobs import TapJobs
+from idac.query.tap_jobs import JOBS_PATH, TapJobs
 from idac.query.turns import Turns
 from idac.query.uploads import Uploads
 from idac.web.app import Lifespan, build_app
@@ -40,10 +40,12 @@ from idac.web.routes import PolicyRoute
 from idac.web.routes_health import HealthRoutes
 from idac.wiring.build import open_archive, open_results
 from idac.wiring.engine import open_engine
-from idac.wiring.identity import JOBS_PATH, Identity, OwnersRights, open_identity
 from idac.wiring.published_groups import PublishedGroups
 from idac.wiring.settings import DacSettings
 from idac.wiring.state import open_current_state
+
+if TYPE_CHECKING:
+    from idac.wiring.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,13 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     kept = _Kept(database, archive, open_results(loaded), open_engine(loaded, scratch))
     web = WebContext(settings.server, scratch / "requests")
     store = JobStore(database)
-    identity = open_identity(
-        settings, database, web, open_secrets(settings.secrets, loaded.folder), store.use, PublishedGroups(archive)
-    )
+    identity = None
+    if settings.identity.enabled:
+        # Signatures and providers' protocols are a good part of what a service imports.
+        from idac.wiring.identity import open_identity  # noqa: PLC0415
+
+        secrets = open_secrets(settings.secrets, loaded.folder)
+        identity = open_identity(settings, database, web, secrets, store.use, PublishedGroups(archive))
     watch = identity.watch if identity is not None else None
     compiler = QueryCompiler(settings.read_policy())
     queries = QueryService(
@@ -117,7 +123,7 @@ def _build(loaded: Loaded[DacSettings], owned: Scratch) -> Centre:
     )
     uploads = Uploads(settings.query.uploads, UriFetcher(settings.query.uploads), scratch / "uploads")
     jobs = _jobs(settings, kept, store, TapJobs(queries, uploads, kept.results), web, identity)
-    routes = _routes(settings, kept, queries, uploads, jobs, web, _quota_of(identity))
+    routes = _routes(settings, kept, queries, uploads, jobs, web, identity)
     if identity is not None and "query" in settings.parts:
         routes += identity.routes
     app = build_app(
@@ -140,7 +146,7 @@ def _jobs(
 
     watch = PhaseWatch(read_phases, settings.jobs.poll_s)
     runs = "jobs" in settings.parts
-    runner = OwnersRights(kind, identity.directory.owner_now, identity.ledger) if identity is not None else kind
+    runner = identity.with_owners_rights(kind) if identity is not None else kind
     quota_of = identity.quotas.of_owner if identity is not None else None
     workers = Workers(store, kept.results, {kind.name: runner}, settings.jobs, watch.look, quota_of) if runs else None
     return _Jobs(kind, store, watch, workers)
@@ -153,7 +159,7 @@ def _routes(
     uploads: Uploads,
     jobs: _Jobs,
     web: WebContext,
-    quota_of: Callable[[Principal], Quota],
+    identity: Identity | None,
 ) -> list[PolicyRoute]:
     checks: Mapping[str, Callable[[], object]] = {
         "archive": kept.archive.snapshot,
@@ -162,7 +168,7 @@ def _routes(
     health = HealthRoutes(checks, web).routes()
     if "query" not in settings.parts:
         return health
-    service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake, quota_of)
+    service = JobService(jobs.store, kept.results, settings.jobs, jobs.wake, _quota_of(identity))
     uws = UwsRoutes(JOBS_PATH, jobs.kind, service, jobs.watch, web, scope="read:tap", service_name="tap")
     tap = TapRoutes(queries, uploads, uws, web, settings.jobs, title=settings.centre.title)
     front = FrontRoutes(
@@ -170,7 +176,7 @@ def _routes(
         web,
         title=settings.centre.title,
         run_by=(settings.centre.publisher, settings.centre.contact_email),
-        own_pages=own_pages if settings.identity.enabled else no_pages,
+        own_pages=identity.own_pages if identity is not None else no_pages,
     )
     return [*front.routes(), *tap.routes(), *ConeRoutes(queries, web).routes(), *health]
 

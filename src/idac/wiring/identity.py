@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -27,6 +27,7 @@ from idac.identity.identify import Identifier
 from idac.identity.invitations import Invitations
 from idac.identity.ledger import Ledger
 from idac.identity.oidc import OpenIdProvider
+from idac.identity.pages import own_pages
 from idac.identity.provider import Provider
 from idac.identity.routes_api import ApiRoutes
 from idac.identity.routes_device import DeviceRoutes
@@ -45,6 +46,7 @@ from idac.identity.throttle import Throttle
 from idac.identity.watch import CallerWatch
 from idac.jobs.model import Job
 from idac.jobs.workers import Produced, RunContext, Runner
+from idac.query.tap_jobs import JOBS_PATH
 from idac.web.context import WebContext
 from idac.web.routes import Gate, PolicyRoute
 from idac.wiring.build import open_archive, open_state
@@ -52,8 +54,6 @@ from idac.wiring.published_groups import PublishedGroups
 from idac.wiring.quotas import QuotaDesk, make_quota_desk
 from idac.wiring.settings import DacSettings
 
-#: Where UWS jobs are.
-JOBS_PATH = "/api/tap/async"
 #: Passwords hashed at once in a process: each takes a processor and 64 MiB for a moment.
 _HASHES = 2
 
@@ -69,6 +69,15 @@ class Identity:
     administration: Administration
     quotas: QuotaDesk
     routes: tuple[PolicyRoute, ...]
+
+    @staticmethod
+    def own_pages(principal: Principal) -> Sequence[tuple[str, str]]:
+        """See ``identity.pages.own_pages``."""
+        return own_pages(principal)
+
+    def with_owners_rights(self, runner: Runner) -> OwnersRights:
+        """A *runner* of jobs, each with the rights that its owner has by then."""
+        return OwnersRights(runner, self.directory.owner_now, self.ledger)
 
     def start(self) -> None:
         self.ledger.start()
@@ -86,11 +95,9 @@ def open_identity(
     secrets: SecretSource,
     use_of: Callable[[str], JobUse],
     published: PublishedGroups,
-) -> Identity | None:
-    """Identity, where dac.yaml turns it on. *use_of* tells what the jobs take that are counted for somebody."""
+) -> Identity:
+    """Identity, as dac.yaml has it. *use_of* tells what the jobs take that are counted for somebody."""
     chosen = settings.identity
-    if not chosen.enabled:
-        return None
     store = IdentityStore(database, first_id=chosen.first_id)
     administration = Administration(store, chosen, group_names(settings, published.lately))
     directory = Directory(store, administration.names, administration.issuers)
@@ -159,8 +166,6 @@ def group_names(settings: DacSettings, published: Callable[[], Collection[str]])
 
 def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:
     """A one-time log-in link for the administrator, until one has come or has a password; None where none is needed."""
-    if not loaded.settings.identity.enabled:
-        return None
     database = open_state(loaded)
     try:
         first = open_administration(loaded, database).first_administrator(actor="idac up")
@@ -171,8 +176,6 @@ def first_log_in(loaded: Loaded[DacSettings], url: str) -> str | None:
 
 def unmeant_groups(loaded: Loaded[DacSettings]) -> dict[str, str]:
     """Owners of groups that count for nobody, as dac.yaml has come to use their names; by the group's name."""
-    if not loaded.settings.identity.enabled:
-        return {}
     database = open_state(loaded)
     try:
         return open_administration(loaded, database).unmeant_groups()
