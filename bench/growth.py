@@ -1,10 +1,10 @@
 """What a query costs on tables of different sizes: rows read, files opened, and time.
 
-``python -m bench.growth FOLDER FOLDER …`` takes the folders of centres that ``bench/ingest.py --keep`` made, the
-smallest first, publishes a million positions in each, asks all of them for cones that hold equally many rows, for rows
-by their ids, for an aggregate of all rows and for a cross-match with the positions, and writes
+``python -m bench.growth FOLDER FOLDER …`` takes the folders of centres that ``bench/ingest.py --keep`` made, publishes
+a million positions in each (``survey.positions``, which stays), asks all of them for cones that hold equally many rows,
+for rows by their ids, for an aggregate of all rows and for a cross-match with the positions, and writes
 ``bench/results/growth.json``. What is read comes from the planner, as ``idac explain --json`` prints it; times are
-medians of runs in turns, so that their ratio to the first holds on any machine.
+medians of runs in turns, so that their ratio to the smallest holds on any machine.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Side:
             running.close()
 
     def reads(self, adql: str) -> dict[str, int]:
-        *_, scan = sorted(self.service.explain(adql, LOCAL_ADMIN).scans, key=lambda scan: scan.table == TABLE)
+        scan = next(scan for scan in self.service.explain(adql, LOCAL_ADMIN).scans if scan.table == TABLE)
         return {"rows_read": scan.rows, "row_groups_read": scan.row_groups, "files_opened": scan.files}
 
 
@@ -147,7 +147,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--queries", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--cone-rows", type=int, default=400)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -158,7 +158,9 @@ def main() -> int:
         positions = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idac-bench-"))) / "positions.parquet"
         write_parquet(positions, iter_pieces(POSITIONS_ROWS, 2, bands=""), POSITIONS_ROWS)
         opened = [open_side(with_positions(folder, positions), stack) for folder in options.folders]
-        sides = {f"{side.rows:,}": side for side in opened}
+        sides = {f"{side.rows:,}": side for side in sorted(opened, key=lambda side: side.rows)}
+        if len(sides) < len(opened):
+            raise BenchError("Two of the tables have as many rows.")
         result = {
             "cone": measure(sides, lambda side: cones(side, options.cone_rows, places), options.rounds),
             "id": measure(sides, lambda side: look_ups(side, shares), options.rounds),
