@@ -48,8 +48,9 @@ def refused(source: Any, **options: Any) -> str:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of a few rows, and a head of two of them, so that a few rows do what megabytes would."""
+    """Blocks of a few rows, pieces of three and a head of two, so that a few rows do what megabytes would."""
     monkeypatch.setattr(csv_reader, "_block_bytes", lambda columns: 64)
+    monkeypatch.setattr(csv_reader, "_PIECE_BYTES", 160)
     monkeypatch.setattr(csv_reader, "_HEAD_BYTES", 128)
 
 
@@ -183,6 +184,26 @@ def test_a_value_that_the_heads_types_do_not_hold_is_noticed(usual: str, late: s
     with pytest.raises(TypesOutgrown):
         columns_of(text(*lines), types_from_head=True)
     assert kinds(text(*lines), types_from_head=True) != kinds(text(*lines))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_of_two_errors_the_one_in_the_earlier_row_is_told(threads: int) -> None:
+    head = ["# %ECSV 1.0", "# ---", "# datatype:", "# - {name: a, datatype: int32}", "# - {name: b, datatype: int32}"]
+    for wrong in range(1, 45):  # in blocks before that of the last row
+        rows = [f"{n} {n}" for n in range(1, 60)]
+        rows[wrong - 1] = f"x {wrong}"
+        rows.append("1 2 3")
+        with pytest.raises(BadData, match=rf"^Row {wrong}\b"):
+            columns_of(text(*head, "a b", *rows), threads=threads)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_of_many_pieces_are_in_order() -> None:
+    lines = ["n,t", *(f"{n},{'x' * (n % 90)}" for n in range(2_000))]
+    found = columns_of(text(*lines), threads=3)
+    assert found["n"] == list(range(2_000))
+    assert [len(t or "") for t in found["t"]] == [n % 90 for n in range(2_000)]
 
 
 @pytest.mark.usefixtures("small_blocks")

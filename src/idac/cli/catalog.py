@@ -175,6 +175,7 @@ def describe(options: Options, table: str, as_felis: bool, as_json: bool) -> Non
         print_json({**facts, "column_list": columns})
         return
     print_table(("", entry.table.qualified_name), [(k, _shown(v)) for k, v in facts.items() if v is not None])
+    click.echo()
     rows = [(c["name"], _type_text(c), c["unit"], c["ucd"], c["description"]) for c in columns]
     print_table(("column", "type", "unit", "ucd", "description"), rows)
 

@@ -14,7 +14,7 @@ from idac.core.principal import LOCAL_ADMIN
 from idac.query.engines.base import Explanation, ScanEstimate
 
 #: A file in SQL, where a quote in its name is written twice; and those of a scan from the second on.
-_FILE = r"'(?:[^']|'')*'"
+_FILE = r"'[^']*(?:''[^']*)*'"
 _FURTHER_FILES = re.compile(rf"(read_parquet\(\[{_FILE})((?:, {_FILE})+)\]")
 
 
@@ -36,7 +36,7 @@ def command(options: Options, adql: str, as_json: bool) -> None:
 def _show(explanation: Explanation) -> None:
     header = ("table", "files", "row groups", "rows", "read because of")
     print_table(header, map(_row, explanation.scans))
-    click.echo(f"{counted(explanation.rows_to_read, 'row')} to read; lane: {explanation.lane}\n")
+    click.echo(f"\n{counted(explanation.rows_to_read, 'row')} to read; lane: {explanation.lane}\n")
     click.echo(_FURTHER_FILES.sub(_counted, explanation.sql))
 
 

@@ -53,6 +53,8 @@ def show(options: Options, user: str | None, as_json: bool) -> None:
         return
     rows = [(each.limit, TITLES[each.limit], each.words, each.origin) for each in report.standings]
     print_table(("limit", "what", "used", "from"), rows)
+    if report.results:
+        click.echo()
     for kept in report.results:
         click.echo(f"{kept.job_id}  {shown_amount('result_bytes', kept.size)}  until {shown(kept.until)} UTC")
 

@@ -23,6 +23,7 @@ type Doubles = npt.NDArray[np.float64]
 
 #: Whole numbers of expressions, and the same in double precision.
 NEAR: dict[str, Callable[[Doubles], Doubles]] = {
+    "FLOOR(0 * LOG(flux) + 0.5)": lambda x: np.floor(0 * np.log(x) + 0.5),
     "FLOOR(LOG(flux))": lambda x: np.floor(np.log(x)),
     "FLOOR(LOG(flux) * 10)": lambda x: np.floor(np.log(x) * 10),
     "CEILING(-2.5 * LOG10(flux) + 31.4)": lambda x: np.ceil(-2.5 * np.log10(x) + 31.4),

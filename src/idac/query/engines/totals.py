@@ -210,7 +210,7 @@ def _taken(vector: Vector, chosen: Chosen | None) -> tuple[Values, Mask | None]:
     """Values of the chosen rows, and which of them are there."""
     if chosen is None:
         return vector.values, vector.there
-    # All are there, so that nothing is clipped: numpy takes twice as long to say so.
+    # Nothing is clipped, since all are there: what numpy does otherwise is to check each number, for half of the time.
     values = vector.values.take(chosen, mode="clip")
     return values, None if vector.there is None else vector.there.take(chosen, mode="clip")
 

@@ -63,7 +63,8 @@ class Vector:
 class Near:
     """An expression in single precision, which most processors work out several times as fast as in double.
 
-    Finite values are at most *bound* away from the expression's, and at most *most* from zero.
+    Values that are finite are at most *bound* away from the expression's, and these at most *most* from zero. What is
+    made whole of them stays in single precision.
     """
 
     of: Callable[[Rows], Vector]
@@ -182,7 +183,8 @@ def _near_binary(node: exp.Expr, left: Near | None, right: Near | None) -> Near 
 
     def nearly(rows: Rows) -> Vector:
         vector = of(rows)
-        values = operate(vector.values, constant) if left is not None else operate(constant, vector.values)
+        with np.errstate(all="ignore"):
+            values = operate(vector.values, constant) if left is not None else operate(constant, vector.values)
         return Vector(values, vector.there)
 
     return Near(nearly, bound, most)
@@ -204,7 +206,7 @@ def _where(
 ) -> Callable[[Value], Value | None]:
     """A function of a double that is NULL where its domain ends.
 
-    *nearly* is the same of floats in single precision: how far off it may be, and its greatest absolute value.
+    *nearly* is the same of floats in single precision, with how far off it may be and its greatest absolute value.
     """
 
     def applied(argument: Value, function: Callable[[Values], Values], kind: Any) -> Callable[[Rows], Vector]:
@@ -244,7 +246,7 @@ def _same_kind(function: Callable[[Values], Values]) -> Callable[[Value], Value 
     return apply
 
 
-def _rounded(function: Callable[[Values], Values]) -> Callable[[Value], Value | None]:
+def _made_whole(function: Callable[[Values], Values]) -> Callable[[Value], Value | None]:
     """A float or double made whole."""
 
     def apply(argument: Value) -> Value | None:
@@ -264,7 +266,8 @@ def _rounded(function: Callable[[Values], Values]) -> Callable[[Value], Value | 
                 np.subtract(rest, np.float32(0.5), out=rest)
                 np.abs(rest, out=rest)
                 # Next to a whole number it may be on either side; infinity has no rest, and is looked at again as well.
-                unsure = np.flatnonzero(~(rest < np.float32(0.5 - near.bound)))
+                is_unsure = ~(rest < np.float32(0.5 - near.bound))
+            unsure = np.flatnonzero(is_unsure if vector.there is None else is_unsure & vector.there)
             if len(unsure):
                 whole[unsure] = of(SomeRows(rows, unsure)).values
             return Vector(whole, vector.there)
@@ -285,6 +288,6 @@ _FUNCTIONS: dict[str, Callable[[Value], Value | None]] = {
     "LOG10": _where(lambda x: x > 0, np.log10, (_nearly_log10, _MOST_LOG * _LOG_IS_OFF, _MOST_LOG)),
     "SQRT": _where(lambda x: x >= 0, np.sqrt),
     "ABS": _same_kind(np.abs),
-    "FLOOR": _rounded(np.floor),
-    "CEILING": _rounded(np.ceil),
+    "FLOOR": _made_whole(np.floor),
+    "CEILING": _made_whole(np.ceil),
 }

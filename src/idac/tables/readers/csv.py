@@ -255,13 +255,22 @@ class CsvSource(TableSource):
         columns = [self.columns[index] for index in chosen]
         # A column must be parsed to count the rows, and one that is chosen by none is as good as any.
         direct = {c.name: _direct_type(c) for c in columns or self.columns[:1]}
-        tables = []
+        tables: list[pa.Table] = []
         row = first_row
         for block in piece:
-            tables.append(self._parse_block(block, direct, row))
+            try:
+                tables.append(self._parse_block(block, direct, row))
+            except BadData:
+                # Of two errors the one in the earlier row is told.
+                self._finished(tables, columns, schema, first_row)
+                raise
             row += tables[-1].num_rows
         if not columns:
             return pa.Table.from_batches([_rows_only(row - first_row)])
+        return self._finished(tables, columns, schema, first_row)
+
+    def _finished(self, tables: list[pa.Table], columns: list[Column], schema: pa.Schema, first_row: int) -> pa.Table:
+        """The rows of parsed blocks in the types of *schema*. Raises BadData for values that are not of them."""
         parts = []
         row = first_row
         # A block with a value that Arrow's parser does not take has text where others have numbers.
@@ -273,7 +282,7 @@ class CsvSource(TableSource):
             ]
             parts.append(pa.Table.from_arrays(arrays, schema=schema))
             row += same.num_rows
-        return pa.concat_tables(parts)
+        return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def _parse_block(self, block: Block, direct: dict[str, pa.DataType], first_row: int) -> pa.Table:
         """A block's columns in the types of *direct*, or as text."""
