@@ -299,10 +299,10 @@ def slow(request: pytest.FixtureRequest) -> Iterator[tuple[SlowHost, str]]:
 
 def test_a_host_that_drips_is_left_when_the_time_is_over(slow: tuple[SlowHost, str], tmp_path: Path) -> None:
     host, uri = slow
-    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",), uri_timeout_s=0.5))
+    fetcher = UriFetcher(UploadSettings(allow_hosts=("127.0.0.1",), uri_timeout_s=1.5))
     with pytest.raises(BadData) as caught:
         fetcher.fetch(uri, tmp_path / "t")
-    assert caught.value.value == f"{uri}: not complete after 0.5 s"
+    assert caught.value.value == f"{uri}: not complete after 1.5 s"
     assert host.was_left.wait(20)
 
 
