@@ -54,9 +54,7 @@ def as_user_error(error: BaseException, memory_bytes: int) -> UserError | None:
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
     # Arrow tells what DuckDB meets while its rows are read as an error of the system.
-    if isinstance(error, duckdb.InvalidInputException | OSError) and re.search(
-        r"parquet|snappy|zstd|outside file", text, re.IGNORECASE
-    ):
+    if isinstance(error, duckdb.InvalidInputException | OSError) and _UNREADABLE.search(text):
         log.warning("data of a table can't be read: %s", text)
         return unreadable()
     return _of_values(error, text)
