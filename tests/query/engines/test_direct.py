@@ -17,6 +17,7 @@ from asked_archive import AskedArchive
 from idac.catalogs.ingest import IngestChoices
 from idac.query.engines.base import QueryLimits
 from idac.query.engines.direct import direct_query
+from idac.query.engines.kept import Kept
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from services.tap_centre import duckdb_engine
 
@@ -203,20 +204,16 @@ def group(rows: int, start: int = 0) -> RowGroup:
     return RowGroup(pa.table({"cell": np.arange(start, start + rows, dtype=np.int64)})).with_cells("cell")
 
 
-def test_the_cache_holds_what_was_used_last_and_no_more_than_it_may() -> None:
-    one = group(100).columns.nbytes
-    cache = RowGroupCache(20 * one)
-    for number in range(30):
-        cache.put(("v", "f", number), group(100))
-        cache.get(("v", "f", 0))
-    assert cache.bytes <= 20 * one
-    assert cache.get(("v", "f", 0)) is not None
-    assert cache.get(("v", "f", 5)) is None
-    assert cache.get(("v", "f", 29)) is not None
-    cache.put(("v", "f", 99), group(10_000))
-    assert cache.get(("v", "f", 99)) is None, "a group larger than a sixteenth of the room pushes nothing out"
+def test_row_groups_are_kept_by_what_they_hold() -> None:
+    one = group(100)
+    kept = Kept(16 * one.columns.nbytes)
+    cache = RowGroupCache(kept)
+    cache.put(("f", "v", 1), one)
+    assert (cache.get(("f", "v", 1)), cache.get(("f", "v", 2)), cache.get(("f", "w", 1))) == (one, None, None)
+    assert kept.bytes == one.columns.nbytes
+    assert [cache.is_asked_for_often(("f", "v", 1)) for _ in range(4)] == [False, False, True, True]
     cache.forget("f")
-    assert cache.bytes == 0
+    assert (cache.get(("f", "v", 1)), kept.bytes) == (None, 0)
 
 
 def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from idac.catalogs.hats import ParquetOptions
 from idac.core.errors import StoreUnavailable
+from idac.query.engines.kept import Kept
 from idac.query.engines.parquet_files import Bounds, ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns
 
@@ -165,15 +167,19 @@ def test_a_file_that_was_cut_is_told_as_one_that_cannot_be_read(tmp_path: Path) 
             list(columns.iter_rows(str(path), [0], ["c3"]))
 
 
-def test_another_file_in_the_same_place_is_read_as_what_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 4])
+def test_another_file_in_the_same_place_is_read_as_what_it_is(tmp_path: Path, times: int) -> None:
     path = tmp_path / "a.parquet"
     kinds = [pa.float64(), pa.int64(), pa.float64()]
     table = table_of(kinds, 5000)
     pq.write_table(table, path, compression="none", use_dictionary=False)
-    columns = PlainColumns(ParquetFiles())
+    kept = Kept(2**30)
+    columns = PlainColumns(ParquetFiles(), kept)
 
     def values(group: int = 0) -> list[object]:
-        return [v for rows in columns.iter_rows(str(path), [group], ["c0"]) for v in rows.values("c0").tolist()]
+        for _ in range(times):
+            found = [v for rows in columns.iter_rows(str(path), [group], ["c0"]) for v in rows.values("c0").tolist()]
+        return found
 
     assert values() == table.column("c0").to_pylist()
     # As many bytes, and the column elsewhere in them.
@@ -185,3 +191,39 @@ def test_another_file_in_the_same_place_is_read_as_what_it_is(tmp_path: Path) ->
     assert values() == table.column("c0").to_pylist()
     with pytest.raises(StoreUnavailable):
         values(group=1)
+    assert kept.bytes == 0
+
+
+def test_columns_that_are_scanned_again_and_again_are_read_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, kept = tmp_path / "a.parquet", Kept(2**30)
+    table = table_of([pa.float32(), pa.int16(), pa.float64()], 3_000)
+    pq.write_table(table, path, row_group_size=1_000, compression="none", use_dictionary=False)
+    columns = PlainColumns(ParquetFiles(), kept)
+
+    def values(groups: list[int], names: list[str]) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {name: [] for name in names}
+        for rows in columns.iter_rows(str(path), groups, names):
+            for name in names:
+                found[name] += rows.values(name).tolist()
+        return found
+
+    for _ in range(2):
+        assert values([0, 1, 2], ["c0", "c1"]) == table.select(["c0", "c1"]).to_pydict()
+    assert kept.bytes == 0
+    expected = values([0, 1, 2], ["c0", "c1"])
+    # Short whole numbers stand as longer ones.
+    assert kept.bytes == 3_000 * (4 + 4)
+    monkeypatch.setattr(os, "preadv", None)
+    assert values([0, 1, 2], ["c1", "c0"]) == expected == table.select(["c0", "c1"]).to_pydict()
+    # What is kept stays as it is.
+    (rows,) = columns.iter_rows(str(path), [0, 1, 2], ["c0"])
+    with pytest.raises(ValueError, match="read-only"):
+        rows.values("c0")[0] = 1
+    monkeypatch.undo()
+    # Other row groups of as many rows, that begin with the same one, are others.
+    odd = table.take(pa.array([*range(1_000), *range(2_000, 3_000)]))
+    for _ in range(4):
+        assert values([0, 2], ["c0"]) == odd.select(["c0"]).to_pydict()
+        assert values([0, 1], ["c0"]) == table.slice(0, 2_000).select(["c0"]).to_pydict()

@@ -5,7 +5,8 @@ is NULL, and the numbers. Where they begin follows from the sizes alone, and is 
 with NULLs, with repeated values, compressed ones, pages in parts.
 
 Files are read and not mapped: a page of memory costs more to map than its numbers to copy, and those of a mapped file
-count as memory of the process.
+count as memory of the process. What is scanned again and again is kept, since to copy numbers takes as long as to add
+them up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from idac.core.errors import StoreUnavailable
 from idac.query.engines.conditions import Mask, TableRows, Values
+from idac.query.engines.kept import Asked, Kept, Key
 from idac.query.engines.parquet_files import Bounds, Footer, ParquetFiles
 
 #: Types whose values stand in a page as numpy has them. Short whole numbers stand as long ones.
@@ -69,7 +71,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class PlainFile:
-    """A file while it is open. Values are read anew each time: the system keeps what is read often."""
+    """A file while it is open. Values are read anew each time."""
 
     file: int
     footer: Footer
@@ -159,10 +161,13 @@ class RowGroupRows:
 class PlainColumns:
     """Thread-safe."""
 
-    def __init__(self, files: ParquetFiles) -> None:
+    def __init__(self, files: ParquetFiles, kept: Kept | None = None) -> None:
+        """Columns whose rows are iterated over again and again are *kept*; without that, none."""
         self._files = files
+        self._kept = Kept(0) if kept is None else kept
+        self._asked = Asked()
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[Footer, _Column | None]] = OrderedDict()
+        self._columns: OrderedDict[tuple[str, str], tuple[Footer, _Column | None]] = OrderedDict()
         self._count = 0
 
     def can_read(self, files: Sequence[str]) -> bool:
@@ -197,6 +202,7 @@ class PlainColumns:
             rows = [plain.rows(group) for group in groups]
             starts = {name: plain.starts(name, groups) for name in columns}
             coded = [[name for name in columns if starts[name][at] == _NONE] for at in range(len(groups))]
+            often = {name: self._asked.often((path, name, groups[0])) for name in columns if groups}
             parts = list(_alike(rows, coded))
             packed = [part for part in parts if coded[part.start]]
             decoded = self._files.iter_row_groups(
@@ -206,33 +212,50 @@ class PlainColumns:
                 others = coded[part.start]
                 wanted = columns if needed is None else needed(partial(_bounds, plain.footer, groups[part]))
                 there = (name for name in wanted if name not in others)
-                found = {name: plain.joined(name, starts[name][part], rows[part]) for name in there}
+                found = {
+                    name: self._joined(path, plain, name, starts[name][part], rows[part], often[name]) for name in there
+                }
                 yield RowGroupRows(found, TableRows(next(decoded)) if others else None, sum(rows[part]))
+
+    def _joined(
+        self, path: str, plain: PlainFile, name: str, starts: list[int], rows: list[int], before: float | None
+    ) -> Values:
+        """See ``PlainFile.joined``. They are kept where they were asked for *before*."""
+        key: Key = (path, plain.footer.stamp, name, tuple(starts), sum(rows))
+        known: Values | None = self._kept.get(key)
+        if known is not None:
+            return known
+        found = plain.joined(name, starts, rows)
+        if before is not None:
+            found.setflags(write=False)
+            self._kept.put(key, found, found.nbytes, before)
+        return found
 
     def _column(self, path: str, footer: Footer, name: str) -> _Column | None:
         key = (path, name)
         with self._lock:
-            known = self._kept.get(key)
+            known = self._columns.get(key)
             # What was found in a file that stood there before is of no use in this one.
             if known is not None and known[0] is footer:
-                self._kept.move_to_end(key)
+                self._columns.move_to_end(key)
                 return known[1]
         found = _find_column(footer, name)
         with self._lock:
             self._drop(key)
-            self._kept[key] = footer, found
+            self._columns[key] = footer, found
             self._count += _size(found)
             while self._count > _MOST_PLACES:
-                self._drop(next(iter(self._kept)))
+                self._drop(next(iter(self._columns)))
         return found
 
     def _forget(self, path: str) -> None:
+        self._kept.forget(path)
         with self._lock:
-            for key in [k for k in self._kept if k[0] == path]:
+            for key in [k for k in self._columns if k[0] == path]:
                 self._drop(key)
 
     def _drop(self, key: tuple[str, str]) -> None:
-        old = self._kept.pop(key, None)
+        old = self._columns.pop(key, None)
         if old is not None:
             self._count -= _size(old[1])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: A state of a table (see ``RegisteredFiles``), a file of it, and a row group of that.
-type Key = tuple[str, str, int]
+from idac.query.engines.kept import Asked, Kept
 
-#: Row groups that are remembered to have been asked for, kept or not.
-_REMEMBERED = 10_000
-#: Times from which on a row group is worth keeping.
-_OFTEN = 3
+#: A file of a table, a state of that (see ``RegisteredFiles``), and a row group of the file.
+type RowGroupKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -58,53 +53,23 @@ class RowGroup:
 
 
 class RowGroupCache:
-    """The row groups used last, up to *limit_bytes*. Thread-safe; a version never changes."""
+    """The row groups that are *kept*. Thread-safe; a version never changes."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Key, RowGroup] = OrderedDict()
-        self._bytes = 0
-        self._asked: OrderedDict[Key, int] = OrderedDict()
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self._asked = Asked()
 
-    def is_asked_for_often(self, key: Key) -> bool:
+    def is_asked_for_often(self, key: RowGroupKey) -> bool:
         """True from the third time that this is asked, unless that is long ago."""
-        with self._lock:
-            self._asked[key] = times = self._asked.pop(key, 0) + 1
-            if len(self._asked) > _REMEMBERED:
-                self._asked.popitem(last=False)
-            return self._limit > 0 and times >= _OFTEN
+        return self._asked.often(key) is not None
 
-    @property
-    def bytes(self) -> int:
-        return self._bytes
+    def get(self, key: RowGroupKey) -> RowGroup | None:
+        found: RowGroup | None = self._kept.get(key)
+        return found
 
-    def get(self, key: Key) -> RowGroup | None:
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: Key, group: RowGroup) -> None:
-        """Keep *group*; one that would fill more than a sixteenth of the room is not worth it."""
-        size = int(group.columns.nbytes)
-        with self._lock:
-            self._drop(key)
-            if size * 16 > self._limit:
-                return
-            self._kept[key] = group
-            self._bytes += size
-            while self._bytes > self._limit:
-                self._drop(next(iter(self._kept)))
+    def put(self, key: RowGroupKey, group: RowGroup) -> None:
+        self._kept.put(key, group, int(group.columns.nbytes))
 
     def forget(self, path: str) -> None:
         """Drop what came from a file that can't be read any more."""
-        with self._lock:
-            for key in [k for k in self._kept if k[1] == path]:
-                self._drop(key)
-
-    def _drop(self, key: Key) -> None:
-        old = self._kept.pop(key, None)
-        if old is not None:
-            self._bytes -= int(old.columns.nbytes)
+        self._kept.forget(path)

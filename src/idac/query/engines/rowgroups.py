@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
+from idac.query.engines.kept import Kept
 from idac.query.engines.parquet_files import ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns, PlainFile
 from idac.query.engines.registered import RegisteredFiles
@@ -75,10 +76,11 @@ class RowGroupReader:
     """Thread-safe; keeps the row groups that are asked for often."""
 
     def __init__(self, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()) -> None:
-        """*kept_bytes* of decoded row groups stay in memory. Files may lie in *stores* as well as on this machine."""
+        """*kept_bytes* of what is read often stay in memory. Files may lie in *stores* as well as on this machine."""
         self._files = ParquetFiles(stores)
-        self._kept = RowGroupCache(kept_bytes)
-        self._plain = PlainColumns(self._files)
+        kept = Kept(kept_bytes)
+        self._kept = RowGroupCache(kept)
+        self._plain = PlainColumns(self._files, kept)
         self._registered = RegisteredFiles(self._files)
         self._lock = threading.Lock()
         self._id_indexes: OrderedDict[str, _IdIndex | None] = OrderedDict()
@@ -124,7 +126,7 @@ class RowGroupReader:
             return self._read_anew(path, groups, wanted) if pieces is None else pieces
         # What is asked for often is worth keeping whole; of the rest, the rows that are wanted are less to read.
         narrow = len(wanted.columns) < _MANY_COLUMNS
-        often = [group for group in groups if narrow and self._kept.is_asked_for_often((wanted.state, path, group))]
+        often = [group for group in groups if narrow and self._kept.is_asked_for_often((path, wanted.state, group))]
         rarely = [group for group in groups if group not in often]
         pieces = self._read_once(path, rarely, wanted) if rarely else []
         if pieces is None:
@@ -185,7 +187,7 @@ class RowGroupReader:
     def _row_groups(self, path: str, numbers: list[int], wanted: _Wanted) -> list[RowGroup]:
         """The row groups with at least the columns that are wanted; what is not kept of them is read."""
         columns = wanted.columns
-        found = {number: self._kept.get((wanted.state, path, number)) for number in numbers}
+        found = {number: self._kept.get((path, wanted.state, number)) for number in numbers}
         lacking = {
             number: [c for c in columns if group is None or not group.has([c])]
             for number, group in found.items()
@@ -195,7 +197,7 @@ class RowGroupReader:
             for number, table in zip(lacking, self._iter_whole(path, lacking), strict=True):
                 group = found[number]
                 group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(wanted.cell)
-                self._kept.put((wanted.state, path, number), group)
+                self._kept.put((path, wanted.state, number), group)
                 found[number] = group
         except StoreUnavailable:
             self._kept.forget(path)

@@ -23,8 +23,9 @@ class DuckDBSettings(Section):
     """Memory of all queries together, in GiB. Default: half of the machine's. Buffers of results come on top."""
 
     kept_gib: Annotated[float, Field(ge=0, le=4096)] = Field(default_factory=lambda: _default_memory_gib() / 8)
-    """Memory for row groups that were decoded lately, in GiB, beside memory_gib: cones and look-ups where people look
-    most then decode nothing, and touch no object store. Default: a sixteenth of the machine's memory."""
+    """Memory for what was read lately, in GiB, beside memory_gib: row groups where people look most, so that cones and
+    look-ups decode nothing and touch no object store; and columns of files on this machine that are summed up again and
+    again. Default: a sixteenth of the machine's memory."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=machine.processors)
     """Processors that one heavy query may use. Default: all."""
