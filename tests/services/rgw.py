@@ -104,7 +104,9 @@ class _Cluster:
 
     def spawn(self, program: str, *arguments: str) -> None:
         log = (self.folder / f"{program}.out").open("wb")
-        command = [self.programs[program], "-f", *arguments]
+        # A daemon that asks the monitor for its configuration first may speak to it before it knows its cluster's id,
+        # and is then refused ("wrong fsid").
+        command = [self.programs[program], "-f", "--no-mon-config", *arguments]
         self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=self._environment()))
         log.close()
 
