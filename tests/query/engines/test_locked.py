@@ -44,7 +44,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     pq.write_table(pa.table({"x": [HIDDEN]}), outside / "t.parquet")
     (outside / "secret.txt").write_text(HIDDEN)
     (archive / "link.parquet").symlink_to(outside / "t.parquet")
-    place = Place(Share(128 * 2**20, 1, 2**20), Access((str(archive),)), tmp_path / "spill")
+    place = Place(Share(128 * 2**20, 1, 1, 2**20), Access((str(archive),)), tmp_path / "spill")
     connection = place.prepare("", {}, (), [str(archive / "t.parquet")])
     yield House(connection, archive, outside)
     place.close()

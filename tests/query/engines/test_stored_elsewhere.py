@@ -21,6 +21,7 @@ from idac.core.database import open_database
 from idac.core.store import FolderStore, S3BucketStore, open_store
 from idac.query.engines.base import Explanation, QueryLimits
 from idac.query.engines.duckdb.engine import DuckDBEngine
+from idac.query.engines.duckdb.place import Access, Place, Share
 from idac.query.engines.duckdb.settings import DuckDBSettings
 from services.rgw import Bucket
 from sky_oracles import near_pairs
@@ -141,3 +142,35 @@ def test_nan_in_a_registered_catalogue_is_null_on_every_way(registered: Asking, 
     assert set(registered.column(f"SELECT id FROM demo.theirs WHERE {CONE} AND {condition}")) <= whole
     assert some <= set(registered.column(f"SELECT DISTINCT id FROM demo.theirs WHERE {CONE} AND {condition}")) <= whole
     assert registered.value("SELECT MAX(mag) AS m FROM demo.theirs") == max(m for m in mag if m is not None)
+
+
+def test_what_reads_a_store_has_threads_that_wait_for_it(tmp_path: Path) -> None:
+    here, there = str(tmp_path / "t.parquet"), "s3://bucket/dac/t.parquet"
+    place = Place(Share(2**30, 2, 8, 2**20), Access((str(tmp_path), "s3://bucket/dac")), tmp_path / "spill")
+
+    def threads(path: str) -> int:
+        found = place.prepare("", {}, (), [path]).execute("SELECT current_setting('threads')").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    try:
+        # To change them takes another connection, so they stay.
+        assert [threads(path) for path in (here, there, here)] == [2, 8, 8]
+    finally:
+        place.close()
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "threads", "expected"),
+    [(1, 2, [(2, 2), (2, 6)]), (8, 2, [(2, 16), (2, 16)]), (8, 20, [(2, 16), (20, 20)])],
+)
+def test_there_are_so_many_threads_as_there_is_memory_for(
+    tmp_path: Path, memory_gib: float, threads: int, expected: list[tuple[int, int]]
+) -> None:
+    settings = DuckDBSettings(memory_gib=memory_gib, threads=threads, interactive_places=1, heavy_places=1)
+    engine = DuckDBEngine(settings, tmp_path / "engine")
+    try:
+        shares = [share for _, _, share in engine._shares()]
+        assert [(share.threads, share.store_threads) for share in shares] == expected
+    finally:
+        engine.close()

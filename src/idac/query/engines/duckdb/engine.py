@@ -44,6 +44,9 @@ _MOST_READ_AHEAD = 64 * 2**20
 _PAIRS_A_ROW = 10
 #: Memory for each thread of a query. With less, DuckDB 1.5 runs out of it instead of spilling.
 _BYTES_A_THREAD = 128 * 2**20
+#: Threads of a query that reads files in a store. DuckDB asks for one column of one row group at a time in each, and a
+#: gateway takes tens of milliseconds to answer.
+_REQUESTS_AT_ONCE = 16
 #: Threads of a query up to which sums are made without DuckDB: by one thread, in a third of its processor time.
 _FEW_THREADS = 4
 #: Part of the memory that interactive places share.
@@ -54,7 +57,8 @@ _WAITING_SHARE = 0.125
 
 def _share(memory_bytes: int, threads: int, spill_bytes: int) -> Share:
     """A share with no more threads than its memory is enough for: each has buffers that do not go to disk."""
-    return Share(memory_bytes, max(1, min(threads, memory_bytes // _BYTES_A_THREAD)), spill_bytes)
+    most = max(1, memory_bytes // _BYTES_A_THREAD)
+    return Share(memory_bytes, min(threads, most), min(max(threads, _REQUESTS_AT_ONCE), most), spill_bytes)
 
 
 def _as_scanned(estimate: ScanEstimate, scan: Scan) -> ScanEstimate:

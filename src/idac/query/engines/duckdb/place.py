@@ -34,6 +34,8 @@ class Share:
 
     memory_bytes: int
     threads: int
+    #: Threads of a query that reads files in a store: most of them wait for it, each for one request.
+    store_threads: int
     spill_bytes: int
 
 
@@ -48,6 +50,8 @@ class Place:
     #: Set where DuckDB has failed in itself: ``clear`` gives the connection up, and the next query opens another.
     is_broken: bool = False
     _careful: bool = False
+    #: Whether a query here has read files in a store; from then on each is given as many threads as that needs.
+    _has_read_store: bool = False
     _roots: set[str] = field(default_factory=set)
     _regions: Sequence[Region] = ()
     _functions: set[str] = field(default_factory=set)
@@ -121,11 +125,13 @@ class Place:
         return needed
 
     def _open(self, roots: set[str], careful: bool) -> duckdb.DuckDBPyConnection:
-        if self._connection is not None and roots <= self._roots and careful == self._careful:
+        reads_store = self._has_read_store or any(root.startswith("s3://") for root in roots)
+        same = careful == self._careful and reads_store == self._has_read_store
+        if self._connection is not None and roots <= self._roots and same:
             return self._connection
-        # What is readable is fixed when a connection is locked, so another folder needs another connection.
+        # What is readable, and the threads, are fixed when a connection is locked: others need another connection.
         self.close()
-        self._careful = careful
+        self._careful, self._has_read_store = careful, reads_store
         self._roots |= roots | set(self.access.readable)
         self.folder.mkdir(parents=True, exist_ok=True)
         connection = duckdb.connect(":memory:", config=self._config())
@@ -140,7 +146,7 @@ class Place:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": f"{self.share.memory_bytes // 2**20}MiB",
-            "threads": self.share.threads,
+            "threads": self.share.store_threads if self._has_read_store else self.share.threads,
             "temp_directory": str(self.folder),
             # Results stream in any order where none is asked for: less memory, and a LIMIT that stops early.
             "preserve_insertion_order": False,

@@ -28,7 +28,8 @@ class DuckDBSettings(Section):
     again. Default: a sixteenth of the machine's memory."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=machine.processors)
-    """Processors that one heavy query may use. Default: all."""
+    """Processors that one heavy query may use. Default: all. A query that reads files in a store has 16 threads where
+    there is memory for them: they wait for the store and not for a processor."""
 
     interactive_places: Annotated[int, Field(ge=1, le=64)] = 4
     """Small queries (cones, look-ups, TOP) that run at once. They have places of their own, so that heavy work never
