@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from idac.core.errors import BadData, BadParameter
-from idac.tables.readers import detect_format, open_table
+from idac.core.errors import BadData, BadParameter, TooLarge
+from idac.tables.readers import ReadLimits, detect_format, open_table
+from idac.tables.readers.inputs import Input
 
 
 def parquet() -> bytes:
@@ -112,3 +116,59 @@ def test_files_of_the_caller_stay_open_and_an_unknown_column_is_named() -> None:
         "The table has no such column. Given: c. Allowed: a, b. Choose among the columns of the table."
     )
     assert not file.closed
+
+
+# -- streams ---------------------------------------------------------------------------------------------------------
+
+
+class Dribble:
+    """A stream that gives a few bytes at a time and knows nothing but how to read."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._rest = io.BytesIO(data)
+        self._most = most
+
+    def read(self, size: int) -> bytes:
+        return self._rest.read(min(size, self._most))
+
+
+def sources(data: bytes, most: int) -> dict[str, Any]:
+    return {
+        "file object": io.BytesIO(data),
+        "stream": Dribble(data, most),
+        "gzip": io.BytesIO(gzip.compress(data, mtime=0)),
+        "gzip stream": Dribble(gzip.compress(data, mtime=0), most),
+    }
+
+
+@given(data=st.binary(max_size=3_000), most=st.integers(1, 700), sizes=st.lists(st.integers(0, 900), min_size=1))
+def test_a_buffer_is_filled_unless_the_input_ends(data: bytes, most: int, sizes: list[int]) -> None:
+    assume(not data.startswith(b"\x1f\x8b"))
+    for name, source in sources(data, most).items():
+        stream, at = Input(source, ReadLimits()).stream(), 0
+        for number, size in enumerate([*sizes, len(data) + 1]):
+            # Either way of reading goes on where the other stopped.
+            if number % 2:
+                found = stream.read(size)
+            else:
+                buffer = bytearray(size)
+                found = bytes(buffer[: stream.readinto(buffer)])
+            assert found == data[at : at + size], name
+            at += len(found)
+            assert stream.position == at
+
+
+def test_a_stream_that_is_cut_or_too_long_says_so_in_either_way_of_reading() -> None:
+    data = bytes(range(256)) * 40
+    cut = gzip.compress(data, mtime=0)[:-20]
+    for source in (io.BytesIO(cut), Dribble(cut, 100)):
+        with pytest.raises(BadData) as damaged:
+            Input(source, ReadLimits()).stream().readinto(bytearray(len(data) + 1))  # type: ignore[arg-type]
+        assert (damaged.value.what, damaged.value.next_step) == (
+            "The gzip file is damaged or cut short.",
+            "Send the file again; `gzip -t` tests it.",
+        )
+    for source in sources(data, 100).values():
+        with pytest.raises(TooLarge) as large:
+            Input(source, ReadLimits(max_bytes=5_000)).stream().readinto(bytearray(len(data)))
+        assert large.value.value == "more than 5000 bytes, unpacked"
