@@ -38,7 +38,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         return markdown
     path = _newest()
     results = read_results(path)
-    parts = {"table": table(results), "machine": _machine(results), "file": f"`{path.relative_to(ROOT)}`"}
+    # A line ends between two figures, and not between a figure and its unit.
+    figures = re.sub(r"(\d) (M?/?m?s|MB)\b", "\\1&nbsp;\\2", table(results))
+    parts = {"table": figures, "machine": _machine(results), "file": f"`{path.relative_to(ROOT)}`"}
     return re.sub(r"<!-- benchmark: (\w+) -->", lambda match: parts[match[1]], markdown)
 
 
