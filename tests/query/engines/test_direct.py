@@ -17,7 +17,7 @@ from asked_archive import AskedArchive
 from idac.catalogs.ingest import IngestChoices
 from idac.query.engines.base import QueryLimits
 from idac.query.engines.direct import direct_query
-from idac.query.engines.kept import Kept
+from idac.query.engines.kept import ENTRY_BYTES, Kept
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
 from services.tap_centre import duckdb_engine
 
@@ -206,14 +206,17 @@ def group(rows: int, start: int = 0) -> RowGroup:
 
 def test_row_groups_are_kept_by_what_they_hold() -> None:
     one = group(100)
-    kept = Kept(16 * one.columns.nbytes)
+    kept = Kept(16 * (one.columns.nbytes + ENTRY_BYTES))
     cache = RowGroupCache(kept)
     cache.put(("f", "v", 1), one)
     assert (cache.get(("f", "v", 1)), cache.get(("f", "v", 2)), cache.get(("f", "w", 1))) == (one, None, None)
-    assert kept.bytes == one.columns.nbytes
+    assert kept.bytes == one.columns.nbytes + ENTRY_BYTES
     assert [cache.is_asked_for_often(("f", "v", 1)) for _ in range(4)] == [False, False, True, True]
     cache.forget("f")
     assert (cache.get(("f", "v", 1)), kept.bytes) == (None, 0)
+    # Where nothing is kept, it is never worth reading more than the rows that are wanted.
+    nowhere = RowGroupCache(Kept(0))
+    assert not any(nowhere.is_asked_for_often(("f", "v", 1)) for _ in range(5))
 
 
 def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> None:

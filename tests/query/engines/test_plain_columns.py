@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from idac.catalogs.hats import ParquetOptions
 from idac.core.errors import StoreUnavailable
-from idac.query.engines.kept import Kept
+from idac.query.engines.kept import ENTRY_BYTES, Kept
 from idac.query.engines.parquet_files import Bounds, ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns
 
@@ -214,7 +214,7 @@ def test_columns_that_are_scanned_again_and_again_are_read_no_more(
     assert kept.bytes == 0
     expected = values([0, 1, 2], ["c0", "c1"])
     # Short whole numbers stand as longer ones.
-    assert kept.bytes == 3_000 * (4 + 4)
+    assert kept.bytes == 3_000 * (4 + 4) + 2 * ENTRY_BYTES
     monkeypatch.setattr(os, "preadv", None)
     assert values([0, 1, 2], ["c1", "c0"]) == expected == table.select(["c0", "c1"]).to_pydict()
     # What is kept stays as it is.

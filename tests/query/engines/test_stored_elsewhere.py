@@ -48,7 +48,7 @@ def remote(s3_bucket: Bucket, tmp_path: Path) -> Iterator[Asking]:
     publish(archive, "demo.stars", TableData(STARS, choices=IngestChoices(id="id")))
     publish(archive, "demo.targets", TableData(targets(), choices=IngestChoices(no_positions=True)))
     engine = DuckDBEngine(
-        DuckDBSettings(memory_gib=1, threads=2, interactive_places=1, heavy_places=1),
+        DuckDBSettings(memory_gib=4, threads=2, interactive_places=1, heavy_places=1),
         tmp_path / "engine",
         readable=[store.location],
         stores=[store],
@@ -95,6 +95,11 @@ def test_ids_small_tables_and_cones_of_an_archive_in_s3(remote: Asking) -> None:
     assert {s.table: s.reason.partition(";")[0] for s in explain(remote, match).scans}["demo.stars"] == (
         "within 3 arcmin of demo.targets"
     )
+
+    # A scan has more threads than processors, since they wait for the store.
+    assert remote.rows("SELECT COUNT(*) AS n FROM demo.stars WHERE mag > 18") == [(int(bright.sum()),)]
+    place = remote.engine._places["interactive"][0]
+    assert place.prepare("", {}, (), ()).execute("SELECT current_setting('threads')").fetchone() == (8,)
 
 
 @pytest.fixture(scope="module")

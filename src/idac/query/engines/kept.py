@@ -1,5 +1,5 @@
-"""What stays in memory of what was read from files: row groups where people look most, and columns that are scanned
-again and again. Both share one bound, and what is used least makes room.
+"""What stays in memory of what was read from files: row groups where people look most, and columns that are summed up
+again and again. Each has a room of its own, so that neither pushes the other out.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 #: The path of a file, and what tells a part of it from others.
 type Key = tuple[str, *tuple[Any, ...]]
 
-#: Things that are remembered to have been asked for, kept or not.
-_REMEMBERED = 10_000
 #: Times from which on a thing is worth keeping.
 _OFTEN = 3
 #: Parts of the room; what would fill more than one of them pushes too much out.
 _PARTS = 16
+#: Bytes that are taken to keep a thing, beside its own.
+ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Kept:
     def bytes(self) -> int:
         return self._bytes
 
+    @property
+    def has_room(self) -> bool:
+        """False where nothing is ever kept."""
+        return self._limit > 0
+
     def get(self, key: Key) -> Any:
         """What is kept there; None for nothing."""
         with self._lock:
@@ -56,17 +61,28 @@ class Kept:
         Without that last bound, who scans more than there is room for would push everything out, and find nothing of
         it when the scan begins anew.
         """
+        size += ENTRY_BYTES
         with self._lock:
             self._drop(key)
             if size * _PARTS > self._limit:
                 return
-            while self._bytes + size > self._limit:
-                oldest = next(iter(self._entries))
-                if since is not None and self._entries[oldest].used > since:
-                    return
-                self._drop(oldest)
+            going = self._to_make_room(size)
+            if since is not None and any(self._entries[old].used > since for old in going):
+                return
+            for old in going:
+                self._drop(old)
             self._entries[key] = _Entry(value, size, time.monotonic())
             self._bytes += size
+
+    def _to_make_room(self, size: int) -> list[Key]:
+        """What has to go, the oldest first."""
+        found, lacking = [], self._bytes + size - self._limit
+        for key, entry in self._entries.items():
+            if lacking <= 0:
+                break
+            found.append(key)
+            lacking -= entry.bytes
+        return found
 
     def forget(self, path: str) -> None:
         """Drop what came from a file that can't be read any more."""
@@ -81,13 +97,14 @@ class Kept:
 
 
 class Asked:
-    """What was asked for lately, and how often. Thread-safe."""
+    """The *most* things that were asked for lately, and how often. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._times: OrderedDict[Key, tuple[int, float]] = OrderedDict()
 
-    def often(self, key: Key) -> float | None:
+    def often_before(self, key: Key) -> float | None:
         """When this was asked for before, from the third time on; None for what is asked for rarely, or was long ago.
 
         It counts as asked for now.
@@ -95,6 +112,6 @@ class Asked:
         with self._lock:
             times, before = self._times.pop(key, (0, 0.0))
             self._times[key] = times + 1, time.monotonic()
-            if len(self._times) > _REMEMBERED:
+            if len(self._times) > self._most:
                 self._times.popitem(last=False)
             return before if times + 1 >= _OFTEN else None

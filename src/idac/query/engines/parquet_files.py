@@ -38,6 +38,10 @@ _TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 _FOOTER_BYTES = 64 * 1024 * 1024
 
 
+class TooManyFilesOpen(StoreUnavailable):
+    """Nothing is wrong with the file."""
+
+
 @dataclass(frozen=True)
 class Footer:
     """What a file says of itself, its size in bytes, and how it is told from another one in its place."""
@@ -225,7 +229,7 @@ class ParquetFiles:
             yield
         except (OSError, pa.ArrowException, NotFound) as error:
             if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
-                raise StoreUnavailable(
+                raise TooManyFilesOpen(
                     "The service has as many files open as it may.",
                     next_step="Run the query again in a moment; if it fails again, tell the operator.",
                 ) from error

@@ -5,8 +5,8 @@ is NULL, and the numbers. Where they begin follows from the sizes alone, and is 
 with NULLs, with repeated values, compressed ones, pages in parts.
 
 Files are read and not mapped: a page of memory costs more to map than its numbers to copy, and those of a mapped file
-count as memory of the process. What is scanned again and again is kept, since to copy numbers takes as long as to add
-them up.
+count as memory of the process. What is scanned again and again is kept, since copying takes a third of the time of an
+aggregate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pyarrow as pa
 from idac.core.errors import StoreUnavailable
 from idac.query.engines.conditions import Mask, TableRows, Values
 from idac.query.engines.kept import Asked, Kept, Key
-from idac.query.engines.parquet_files import Bounds, Footer, ParquetFiles
+from idac.query.engines.parquet_files import Bounds, Footer, ParquetFiles, TooManyFilesOpen
 
 #: Types whose values stand in a page as numpy has them. Short whole numbers stand as long ones.
 _LAYOUTS: dict[pa.DataType, np.dtype[np.generic]] = {
@@ -39,6 +39,8 @@ _LAYOUTS: dict[pa.DataType, np.dtype[np.generic]] = {
 }
 #: Places that are kept, 8 bytes each: one for each row group of a column, and those that a column takes besides.
 _MOST_PLACES, _COLUMN_PLACES = 4_000_000, 64
+#: Columns of some row groups of a file that are remembered to have been asked for.
+_MOST_ASKED = 50_000
 #: Columns, and row groups of a file, up to which all starts are found at once.
 _FEW_COLUMNS, _FEW_ROW_GROUPS = 16, 256
 #: Rows of neighbouring row groups that are given as one: so many that arithmetic takes longer than to ask for it, and
@@ -165,7 +167,7 @@ class PlainColumns:
         """Columns whose rows are iterated over again and again are *kept*; without that, none."""
         self._files = files
         self._kept = Kept(0) if kept is None else kept
-        self._asked = Asked()
+        self._asked = Asked(_MOST_ASKED)
         self._lock = threading.Lock()
         self._columns: OrderedDict[tuple[str, str], tuple[Footer, _Column | None]] = OrderedDict()
         self._count = 0
@@ -187,6 +189,8 @@ class PlainColumns:
                 found = {name: self._column(path, footer, name) for name in columns}
                 known = {name: column for name, column in found.items() if column is not None}
                 yield PlainFile(file, footer, known)
+        except TooManyFilesOpen:
+            raise
         except StoreUnavailable:
             self._forget(path)
             raise
@@ -202,7 +206,8 @@ class PlainColumns:
             rows = [plain.rows(group) for group in groups]
             starts = {name: plain.starts(name, groups) for name in columns}
             coded = [[name for name in columns if starts[name][at] == _NONE] for at in range(len(groups))]
-            often = {name: self._asked.often((path, name, groups[0])) for name in columns if groups}
+            asked = (path, min(groups), max(groups), len(groups)) if groups else (path,)
+            before = {name: self._asked.often_before((*asked, name)) for name in columns}
             parts = list(_alike(rows, coded))
             packed = [part for part in parts if coded[part.start]]
             decoded = self._files.iter_row_groups(
@@ -213,7 +218,8 @@ class PlainColumns:
                 wanted = columns if needed is None else needed(partial(_bounds, plain.footer, groups[part]))
                 there = (name for name in wanted if name not in others)
                 found = {
-                    name: self._joined(path, plain, name, starts[name][part], rows[part], often[name]) for name in there
+                    name: self._joined(path, plain, name, starts[name][part], rows[part], before[name])
+                    for name in there
                 }
                 yield RowGroupRows(found, TableRows(next(decoded)) if others else None, sum(rows[part]))
 

@@ -14,6 +14,9 @@ from idac.query.engines.kept import Asked, Kept
 #: A file of a table, a state of that (see ``RegisteredFiles``), and a row group of the file.
 type RowGroupKey = tuple[str, str, int]
 
+#: Row groups that are remembered to have been asked for, kept or not.
+_REMEMBERED = 10_000
+
 
 @dataclass(frozen=True)
 class RowGroup:
@@ -53,15 +56,15 @@ class RowGroup:
 
 
 class RowGroupCache:
-    """The row groups that are *kept*. Thread-safe; a version never changes."""
+    """The row groups that were used last, as far as *kept* has room. Thread-safe."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
-        self._asked = Asked()
+        self._asked = Asked(_REMEMBERED)
 
     def is_asked_for_often(self, key: RowGroupKey) -> bool:
-        """True from the third time that this is asked, unless that is long ago."""
-        return self._asked.often(key) is not None
+        """True from the third time that this is asked, unless that is long ago or nothing is kept."""
+        return self._asked.often_before(key) is not None and self._kept.has_room
 
     def get(self, key: RowGroupKey) -> RowGroup | None:
         found: RowGroup | None = self._kept.get(key)

@@ -18,7 +18,7 @@ from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, Row
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
 from idac.query.engines.kept import Kept
-from idac.query.engines.parquet_files import ParquetFiles
+from idac.query.engines.parquet_files import ParquetFiles, TooManyFilesOpen
 from idac.query.engines.plain_columns import PlainColumns, PlainFile
 from idac.query.engines.registered import RegisteredFiles
 from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
@@ -76,11 +76,13 @@ class RowGroupReader:
     """Thread-safe; keeps the row groups that are asked for often."""
 
     def __init__(self, kept_bytes: int = 0, stores: Sequence[S3BucketStore] = ()) -> None:
-        """*kept_bytes* of what is read often stay in memory. Files may lie in *stores* as well as on this machine."""
+        """*kept_bytes* of what is read often stay in memory: half of row groups, half of columns.
+
+        Files may lie in *stores* as well as on this machine.
+        """
         self._files = ParquetFiles(stores)
-        kept = Kept(kept_bytes)
-        self._kept = RowGroupCache(kept)
-        self._plain = PlainColumns(self._files, kept)
+        self._kept = RowGroupCache(Kept(kept_bytes // 2))
+        self._plain = PlainColumns(self._files, Kept(kept_bytes // 2))
         self._registered = RegisteredFiles(self._files)
         self._lock = threading.Lock()
         self._id_indexes: OrderedDict[str, _IdIndex | None] = OrderedDict()
@@ -199,6 +201,8 @@ class RowGroupReader:
                 group = (RowGroup(table) if group is None else group.with_columns(table)).with_cells(wanted.cell)
                 self._kept.put((path, wanted.state, number), group)
                 found[number] = group
+        except TooManyFilesOpen:
+            raise
         except StoreUnavailable:
             self._kept.forget(path)
             raise

@@ -50,7 +50,7 @@ class Place:
     #: Set where DuckDB has failed in itself: ``clear`` gives the connection up, and the next query opens another.
     is_broken: bool = False
     _careful: bool = False
-    #: Whether a query here has read files in a store; from then on each is given as many threads as that needs.
+    #: Whether a query here has read files in a store. All later ones then have as many threads as that needs.
     _has_read_store: bool = False
     _roots: set[str] = field(default_factory=set)
     _regions: Sequence[Region] = ()
@@ -131,22 +131,21 @@ class Place:
             return self._connection
         # What is readable, and the threads, are fixed when a connection is locked: others need another connection.
         self.close()
-        self._careful, self._has_read_store = careful, reads_store
         self._roots |= roots | set(self.access.readable)
         self.folder.mkdir(parents=True, exist_ok=True)
-        connection = duckdb.connect(":memory:", config=self._config())
+        connection = duckdb.connect(":memory:", config=self._config(reads_store))
         try:
-            self._lock(connection)
+            self._lock(connection, careful)
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._careful, self._has_read_store = connection, careful, reads_store
         return connection
 
-    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+    def _config(self, reads_store: bool) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": f"{self.share.memory_bytes // 2**20}MiB",
-            "threads": self.share.store_threads if self._has_read_store else self.share.threads,
+            "threads": self.share.store_threads if reads_store else self.share.threads,
             "temp_directory": str(self.folder),
             # Results stream in any order where none is asked for: less memory, and a LIMIT that stops early.
             "preserve_insertion_order": False,
@@ -160,13 +159,13 @@ class Place:
             "ieee_floating_point_ops": False,
         }
 
-    def _lock(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _lock(self, connection: duckdb.DuckDBPyConnection, careful: bool) -> None:
         connection.execute("SET enable_progress_bar = true")
         connection.execute("SET enable_progress_bar_print = false")
         connection.execute("SET parquet_metadata_cache = true")
         # Among the options of connect, DuckDB 1.5 shows this limit and does not keep it.
         connection.execute(f"SET max_temp_directory_size = '{self.share.spill_bytes // 2**20}MiB'")
-        if self._careful:
+        if careful:
             connection.execute("SET disabled_optimizers = 'late_materialization'")
         if self.access.stores:
             self._reach_stores(connection)

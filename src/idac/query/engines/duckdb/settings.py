@@ -23,13 +23,14 @@ class DuckDBSettings(Section):
     """Memory of all queries together, in GiB. Default: half of the machine's. Buffers of results come on top."""
 
     kept_gib: Annotated[float, Field(ge=0, le=4096)] = Field(default_factory=lambda: _default_memory_gib() / 8)
-    """Memory for what was read lately, in GiB, beside memory_gib: row groups where people look most, so that cones and
-    look-ups decode nothing and touch no object store; and columns of files on this machine that are summed up again and
-    again. Default: a sixteenth of the machine's memory."""
+    """Memory for what was read lately, in GiB, beside memory_gib. Half is for row groups where people look most: cones
+    and look-ups then decode nothing, and touch no object store. The other is for columns of files on this machine that
+    are summed up again and again, where queries have at most four threads. Default: a sixteenth of the machine's
+    memory."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=machine.processors)
-    """Processors that one heavy query may use. Default: all. A query that reads files in a store has 16 threads where
-    there is memory for them: they wait for the store and not for a processor."""
+    """Processors that one heavy query may use. Default: all. Where files in a store are read, each query may have 16
+    threads, if there is memory for them: most of them wait for the store and not for a processor."""
 
     interactive_places: Annotated[int, Field(ge=1, le=64)] = 4
     """Small queries (cones, look-ups, TOP) that run at once. They have places of their own, so that heavy work never
