@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from idac.core.arrays import distinct
 from idac.core.rights import ReadRule
 from idac.tables.model import Schema, Table
 
@@ -53,10 +54,15 @@ class RowGroupIndex:
     def select(self, ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Entries that touch any of *ranges*, an (m, 2) array of order-29 pixels, half-open, sorted, disjoint.
 
-        Costs O((m + hits) log n): it does not grow with the table beyond the logarithm.
+        Costs O(m log n + hits), or O(n log m) where ranges are more than entries: of neither does it grow with both.
         """
         if len(ranges) == 0 or len(self.hpx_min) == 0:
             return np.empty(0, dtype=np.intp)
+        if len(ranges) > len(self.hpx_min):
+            # The first range that ends behind the entry's beginning is the first that may touch it.
+            nearest = np.searchsorted(ranges[:, 1], self.hpx_min, side="right")
+            begins = np.append(ranges[:, 0], np.iinfo(np.int64).max)[nearest]
+            return np.flatnonzero(begins <= self.hpx_max)
         # hpx_max need not be monotonic (a margin or foreign file may overlap), its running maximum is.
         first = np.searchsorted(self._running_max, ranges[:, 0], side="left")
         last = np.searchsorted(self.hpx_min, ranges[:, 1], side="left")
@@ -65,7 +71,7 @@ class RowGroupIndex:
             for i, j, low in zip(first, last, ranges[:, 0], strict=True)
             if j > i
         ]
-        return np.unique(np.concatenate(picked)) if picked else np.empty(0, dtype=np.intp)
+        return distinct(np.concatenate(picked)) if picked else np.empty(0, dtype=np.intp)
 
 
 @dataclass(frozen=True)

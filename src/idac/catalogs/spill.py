@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from idac.core.arrays import distinct
+
 type Keys = npt.NDArray[np.int64]
 type Places = npt.NDArray[np.int64]
 
@@ -96,7 +98,7 @@ class SpilledRun:
         # The last block that begins below the key holds the place, or ends at it.
         blocks = np.searchsorted(self._block_keys, wanted) - 1
         found = np.zeros(len(wanted), np.int64)
-        for block in np.unique(blocks[blocks >= 0]).tolist():
+        for block in distinct(blocks[blocks >= 0]).tolist():
             low, high = np.searchsorted(blocks, (block, block + 1)).tolist()
             first = block * self._block_rows
             inside = self.keys(first, min(first + self._block_rows, self.num_rows))

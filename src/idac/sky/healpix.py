@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from idac.core.arrays import distinct
 from idac.sky import compiled
 
 type Floats = npt.NDArray[np.float64]
@@ -79,7 +80,7 @@ def cells_around(order: int, index: int, finer: int) -> Cells:
     edges = np.zeros((1, 4 << finer), np.uint64)
     corners = np.zeros((1, 4), np.int64)
     compiled.external_neighbours(order, finer, _cells(order, index), corners, edges, _ALL_THREADS)
-    cells = np.unique(np.concatenate([edges[0].view(np.int64), corners[0]]))
+    cells = distinct(np.concatenate([edges[0].view(np.int64), corners[0]]))
     return cells[cells >= 0]
 
 

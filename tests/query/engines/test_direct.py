@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archive_fixture import TableData, build_archive, star_table
 from asked_archive import AskedArchive
@@ -225,6 +227,21 @@ def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> No
     assert found.column("cell").to_pylist() == [50, 51, 60, 149]
     unordered = RowGroup(pa.table({"cell": [3, 1, 2]})).with_cells("cell")
     assert unordered.within(np.array([[0, 2]])) is None
+
+
+@given(
+    cells=st.lists(st.integers(0, 200), max_size=80).map(sorted),
+    ends=st.sets(st.integers(0, 200), max_size=80).map(sorted),
+)
+def test_rows_of_many_ranges_come_in_one_piece(cells: list[int], ends: list[int]) -> None:
+    ranges = np.array(ends[: len(ends) // 2 * 2], dtype=np.int64).reshape(-1, 2)
+    rows = pa.table({"cell": pa.array(cells, pa.int64()), "place": pa.array([f"row {n}" for n in range(len(cells))])})
+    found = RowGroup(rows).with_cells("cell").within(ranges)
+    assert found is not None
+    inside = [any(begin <= cell < end for begin, end in ranges) for cell in cells]
+    assert found.to_pydict() == rows.filter(pa.array(inside, pa.bool_())).to_pydict()
+    assert found.schema == rows.schema
+    assert found.column("cell").num_chunks <= 8
 
 
 def test_rows_that_fill_the_memory_are_left_to_the_engine_which_is_held_to_its_share(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archive_fixture import TableData, build_archive, small_settings
 from engine_fixture import Asking, small_engine
@@ -382,6 +384,32 @@ def test_a_scan_in_sql_reads_what_explain_says_it_takes_along(radius: float, wor
     # Rows of a row group that straddles the end of a range are read, and not counted by SQL.
     assert scan.rows - 2 * GROUP * 64 <= found <= told <= scan.rows * 1.5 + 64 * 150_000
     assert told < LARGE or radius == 8
+
+
+#: Places where row groups, or ranges, begin and end.
+_PLACES = st.integers(0, 40)
+
+
+@given(
+    groups=st.lists(st.tuples(_PLACES, st.integers(0, 9)), max_size=12),
+    ends=st.sets(_PLACES, max_size=40).map(sorted),
+)
+def test_row_groups_that_touch_a_range_are_found_however_many_there_are_of_each(
+    groups: list[tuple[int, int]], ends: list[int]
+) -> None:
+    """Row groups may overlap, as those of others do; cells are given with both ends, ranges are half-open."""
+    groups = sorted(groups)
+    low = np.array([first for first, _ in groups], dtype=np.int64)
+    high = np.array([first + more for first, more in groups], dtype=np.int64)
+    zeros = np.zeros(len(groups), dtype=np.int32)
+    index = RowGroupIndex(("f",), zeros, zeros, low, high, zeros.astype(np.int64))
+    ranges = np.array(ends[: len(ends) // 2 * 2], dtype=np.int64).reshape(-1, 2)
+    touched = [
+        number
+        for number, (first, last) in enumerate(zip(low, high, strict=True))
+        if any(first < end and last >= begin for begin, end in ranges)
+    ]
+    assert index.select(ranges).tolist() == touched
 
 
 def test_runs_of_a_scan_are_disjoint_and_skip_what_is_worth_it() -> None:

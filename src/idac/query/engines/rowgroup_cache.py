@@ -14,6 +14,8 @@ from idac.query.engines.kept import Asked, Kept
 #: A file of a table, a state of that (see ``RegisteredFiles``), and a row group of the file.
 type RowGroupKey = tuple[str, str, int]
 
+#: Pieces of a table up to which they are not copied into one.
+_MOST_SLICES = 8
 #: Row groups that are remembered to have been asked for, kept or not.
 _REMEMBERED = 10_000
 
@@ -50,9 +52,28 @@ class RowGroup:
         """The rows whose cell lies in one of *ranges* (half-open, sorted, disjoint); None where cells have no order."""
         if self.sorted_cells is None:
             return None
-        ends = np.searchsorted(self.sorted_cells, ranges)
-        slices = [self.columns.slice(a, b - a) for a, b in ends.tolist() if b > a]
-        return pa.concat_tables(slices) if slices else self.columns.slice(0, 0)
+        return rows_of(self.columns, spans_of(self.sorted_cells, ranges))
+
+
+def spans_of(cells: npt.NDArray[np.int64], ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """First row and the one behind the last, of the rows of each of *ranges* that has any; *cells* are in order."""
+    if not len(cells):
+        return np.empty((0, 2), np.intp)
+    # Of the many ranges of an uploaded table, few lie in one row group.
+    low, high = np.searchsorted(ranges[:, 1], cells[0], side="right"), np.searchsorted(ranges[:, 0], cells[-1], "right")
+    ends = np.searchsorted(cells, ranges[low:high])
+    return np.asarray(ends[ends[:, 1] > ends[:, 0]])
+
+
+def rows_of(table: pa.Table, spans: npt.NDArray[np.intp]) -> pa.Table:
+    """The rows of *spans*, which are in order."""
+    if len(spans) > _MOST_SLICES:
+        # An engine takes each piece of a table for a batch of its own.
+        lengths = spans[:, 1] - spans[:, 0]
+        before = np.cumsum(lengths) - lengths
+        return table.take(pa.array(np.repeat(spans[:, 0] - before, lengths) + np.arange(lengths.sum())))
+    slices = [table.slice(a, b - a) for a, b in spans.tolist()]
+    return pa.concat_tables(slices) if slices else table.slice(0, 0)
 
 
 class RowGroupCache:

@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
+from idac.core.arrays import distinct
 from idac.core.errors import StoreUnavailable
 from idac.core.store import S3BucketStore
 from idac.query.engines.kept import Kept
 from idac.query.engines.parquet_files import ParquetFiles, TooManyFilesOpen
 from idac.query.engines.plain_columns import PlainColumns, PlainFile
 from idac.query.engines.registered import RegisteredFiles
-from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache
+from idac.query.engines.rowgroup_cache import RowGroup, RowGroupCache, rows_of, spans_of
 from idac.query.plan.model import Scan
 from idac.query.resolved import TableUse
 from idac.sky.cover import Ranges
@@ -110,7 +111,7 @@ class RowGroupReader:
         state, keep = self._registered.state(scan.use), len(entries) <= _KEPT_UP_TO
         wanted = _Wanted(state, names, storage.healpix_column, scan.ranges, keep)
         pieces = []
-        numbers = np.unique(index.file[entries]).tolist()
+        numbers = distinct(index.file[entries]).tolist()
         for number in numbers:
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
             pieces += self._read_file(index.files[number], groups, wanted)
@@ -154,7 +155,7 @@ class RowGroupReader:
                 cells = plain.values(cell, group, 0, plain.rows(group))
                 if (cells[1:] < cells[:-1]).any():
                     return None
-                spans = _spans(cells, ranges)
+                spans = spans_of(cells, ranges)
                 if not len(spans):
                     continue
                 first, rows = int(spans[0, 0]), int(spans[-1, 1] - spans[0, 0])
@@ -164,7 +165,7 @@ class RowGroupReader:
                 table = pa.table(
                     [here[n] if n in here else plain.array(n, group, first, rows) for n in columns], names=columns
                 )
-                pieces += [table.slice(a - first, b - a) for a, b in spans.tolist()] if len(spans) > 1 else [table]
+                pieces.append(rows_of(table, spans - first))
         return pieces
 
     def _decoded(self, path: str, groups: list[int], columns: list[str], wanted: _Wanted) -> list[pa.Table]:
@@ -268,10 +269,10 @@ class RowGroupReader:
         last = np.searchsorted(values, index.high, side="right")
         hits = np.flatnonzero(last > first)
         found = []
-        for number in np.unique(index.file[hits]):
+        for number in distinct(index.file[hits]):
             groups = index.row_group[hits[index.file[hits] == number]].tolist()
             found += self._cells_in(index, index.files[number], groups, values)
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+        return distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def _cells_in(
         self, index: _IdIndex, path: str, groups: list[int], values: npt.NDArray[np.generic]
@@ -421,12 +422,6 @@ def _without_nan(table: pa.Table) -> pa.Table:
             column = table.column(place)
             table = table.set_column(place, field, pc.if_else(pc.is_nan(column), None, column))
     return table
-
-
-def _spans(cells: npt.NDArray[np.int64], ranges: Ranges) -> npt.NDArray[np.intp]:
-    """First row and the one behind the last, of the rows of each of *ranges* that has any; *cells* are in order."""
-    ends = np.searchsorted(cells, ranges)
-    return np.asarray(ends[ends[:, 1] > ends[:, 0]])
 
 
 def _within(table: pa.Table, column: str, ranges: Ranges) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage
+from idac.core.arrays import distinct
 from idac.query.engines.conditions import Rows, Test, tests_of
 from idac.query.engines.parquet_files import Bounds
 from idac.query.engines.plain_columns import PlainColumns
@@ -92,7 +93,7 @@ class SummaryQuery:
         assert isinstance(storage, HatsStorage)  # noqa: S101  summary_query has looked
         index = storage.index
         entries = np.arange(len(index.rows)) if self.scan.entries is None else self.scan.entries
-        for number in np.unique(index.file[entries]):
+        for number in distinct(index.file[entries]):
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
             for at in range(0, len(groups), _ROW_GROUPS_A_TASK):
                 yield index.files[number], groups[at : at + _ROW_GROUPS_A_TASK]

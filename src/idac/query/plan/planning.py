@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sqlglot import exp
 
 from idac.catalogs.snapshot import HatsStorage, PlainStorage, RowGroupIndex
+from idac.core.arrays import distinct
 from idac.query.engines.base import ScanEstimate
 from idac.query.plan import predicates as p
 from idac.query.plan.constants import constant_number
@@ -334,7 +335,7 @@ def _estimate(scan: Scan, plans: Iterable[SelectPlan]) -> ScanEstimate:
         elif scan.entries is None:
             read = (files, row_groups, storage.rows)
         else:
-            read = (len(np.unique(storage.index.file[scan.entries])), len(scan.entries), scan.rows)
+            read = (len(distinct(storage.index.file[scan.entries])), len(scan.entries), scan.rows)
         return ScanEstimate(
             table.qualified_name, scan.use.alias, read[0], files, read[1], row_groups, read[2], storage.rows, reason
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from idac.core.arrays import distinct
 from idac.sky.cover import NOTHING, WHOLE_SKY, Ranges, merged
 from idac.sky.healpix import MAX_ORDER, cells_near, neighbours, order_for_radius
 
@@ -35,9 +36,9 @@ def intersect(left: Ranges, right: Ranges) -> Ranges:
 
 def ranges_of_cells(cells: npt.NDArray[np.int64], order: int) -> Ranges:
     """The ranges of cells at one order, in any order and repeated or not."""
-    distinct = np.unique(cells)
+    different = distinct(cells)
     shift = 2 * (MAX_ORDER - order)
-    return merged_neighbours(np.stack([distinct << shift, (distinct + 1) << shift], axis=1))
+    return merged_neighbours(np.stack([different << shift, (different + 1) << shift], axis=1))
 
 
 def merged_neighbours(ranges: Ranges) -> Ranges:
@@ -80,4 +81,4 @@ def _cell_count(ranges: Ranges, order: int) -> int:
 def _cells(ranges: Ranges, order: int) -> npt.NDArray[np.int64]:
     shift = 2 * (MAX_ORDER - order)
     low, high = ranges[:, 0] >> shift, (ranges[:, 1] - 1) >> shift
-    return np.unique(np.concatenate([np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]))
+    return distinct(np.concatenate([np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]))

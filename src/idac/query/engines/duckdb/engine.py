@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
-import numpy as np
 
 from idac.catalogs.snapshot import HatsStorage
+from idac.core.arrays import distinct
 from idac.core.errors import Cancelled
 from idac.core.scratch import open_scratch
 from idac.core.store import S3BucketStore
@@ -66,7 +66,7 @@ def _as_scanned(estimate: ScanEstimate, scan: Scan) -> ScanEstimate:
     groups, storage = row_groups_scanned(scan), scan.use.entry.storage
     if groups is None or not isinstance(storage, HatsStorage):
         return estimate
-    files, rows = len(np.unique(storage.index.file[groups])), int(storage.index.rows[groups].sum())
+    files, rows = len(distinct(storage.index.file[groups])), int(storage.index.rows[groups].sum())
     return replace(estimate, files=files, row_groups=len(groups), rows=rows)
 
 

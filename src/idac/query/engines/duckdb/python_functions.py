@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from idac.core.arrays import distinct
 from idac.core.errors import BadParameter
 from idac.sky.frames import transform
 from idac.sky.healpix import MAX_ORDER, cells_near, healpix_center, healpix_index, order_for_radius
@@ -153,7 +154,7 @@ def _by_reach(rows: npt.NDArray[np.intp], radius: Floats) -> list[tuple[npt.NDAr
     if most == float(own.min()):
         return [(rows, most)]
     level = np.floor(np.log2(np.maximum(own, most * 2.0**-12) / most))
-    groups = [rows[level == step] for step in np.unique(level)]
+    groups = [rows[level == step] for step in distinct(level)]
     return [(group, float(radius[group].max())) for group in groups]
 
 
@@ -175,7 +176,7 @@ def _region_cells(texts: pa.Array) -> pa.Array:
         region = region_or_none(text)
         cover = region.cover(64) if region is not None else np.empty((0, 2), np.int64)
         spans = [np.arange(low >> shift, ((high - 1) >> shift) + 1) for low, high in cover]
-        known[text] = np.unique(np.concatenate(spans)) if spans else np.empty(0, np.int64)
+        known[text] = distinct(np.concatenate(spans)) if spans else np.empty(0, np.int64)
     cells = [known[text] for text in rows]
     row = np.repeat(np.arange(len(rows)), [len(c) for c in cells])
     return _lists(row, np.concatenate(cells) if cells else np.empty(0, np.int64), len(rows))

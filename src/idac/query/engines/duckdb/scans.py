@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from idac.catalogs.snapshot import HatsStorage, MemoryStorage, PlainStorage, RowGroupIndex
+from idac.core.arrays import distinct
 from idac.query.engines.duckdb.text import list_of, literal, quoted
 from idac.query.engines.rowgroups import RowGroupReader, empty_rows
 from idac.query.plan.model import Scan
@@ -95,7 +96,7 @@ def row_groups_scanned(scan: Scan) -> npt.NDArray[np.intp] | None:
         touched = index.select(np.array([[low, high + 1]], dtype=np.int64))
         numbers = [number for number, path in enumerate(index.files) if path in set(files)]
         found.append(touched[np.isin(index.file[touched], numbers)])
-    return np.unique(np.concatenate(found))
+    return distinct(np.concatenate(found))
 
 
 def _bytes(scan: Scan) -> int:
@@ -167,7 +168,7 @@ def _runs(sources: Sources, storage: HatsStorage, scan: Scan, listed: str) -> st
 
 
 def _files(index: RowGroupIndex, entries: npt.NDArray[np.intp]) -> list[str]:
-    return [index.files[i] for i in np.unique(index.file[entries])]
+    return [index.files[i] for i in distinct(index.file[entries])]
 
 
 def _envelopes(index: RowGroupIndex, entries: npt.NDArray[np.intp]) -> list[tuple[int, int, list[str]]]:
