@@ -4,7 +4,7 @@ help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: demo-archive  ## Publish real stars and serve them at http://localhost:8080
-	@.venv/bin/idac --config demo/.run/dac.yaml up
+	@.venv/bin/idac --config demo/.run/dac.yaml up $(if $(PORT),--port $(PORT))
 
 demo-archive:  ## Set up and build the demonstration archive
 	@scripts/setup-python.sh

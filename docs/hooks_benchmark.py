@@ -1,4 +1,4 @@
-"""Fill the benchmark's page from the newest results in bench/results."""
+"""Fill the benchmark's page from the results in bench/results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results" / "peers.json"
 # The benchmark is no part of the package that is installed.
 sys.path.append(str(ROOT))
 
 from bench.peers.results import Results, read_results, table  # noqa: E402
-
-
-def _newest() -> Path:
-    """The full run's results; those of the quick one while there are no others."""
-    full = ROOT / "bench" / "results" / "peers.json"
-    return full if full.exists() else full.with_name("peers-quick.json")
 
 
 def _machine(results: Results) -> str:
@@ -36,16 +31,15 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs' hook: the page with the results in their places."""
     if "<!-- benchmark:" not in markdown:
         return markdown
-    path = _newest()
-    results = read_results(path)
+    results = read_results(RESULTS)
     # A line ends between two figures, and not between a figure and its unit.
     figures = re.sub(r"(\d) (M?/?m?s|MB)\b", "\\1&nbsp;\\2", table(results))
-    parts = {"table": figures, "machine": _machine(results), "file": f"`{path.relative_to(ROOT)}`"}
+    parts = {"table": figures, "machine": _machine(results), "file": f"`{RESULTS.relative_to(ROOT)}`"}
     return re.sub(r"<!-- benchmark: (\w+) -->", lambda match: parts[match[1]], markdown)
 
 
 def on_files(files: Files, *, config: Any) -> Files:
     """MkDocs' hook: the picture that the run drew, beside the page."""
-    picture = _newest().with_suffix(".svg")
+    picture = RESULTS.with_suffix(".svg")
     files.append(File.generated(config, "reference/benchmark.svg", abs_src_path=str(picture)))
     return files

@@ -273,7 +273,7 @@ def check(options: Options, tables: tuple[str, ...], quick: bool, as_json: bool)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def drop(options: Options, table: str, yes: bool, as_json: bool) -> None:
-    """Take a TABLE down. Its files are removed later, when no query can be using them."""
+    """Take a TABLE down, for good. Its files are removed later, when no query can be using them."""
     with _service(options, "") as service:
         entry, version = service.find(table)
         name = entry.table.qualified_name
