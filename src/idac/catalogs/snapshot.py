@@ -54,7 +54,7 @@ class RowGroupIndex:
     def select(self, ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Entries that touch any of *ranges*, an (m, 2) array of order-29 pixels, half-open, sorted, disjoint.
 
-        Costs O(m log n + hits), or O(n log m) where ranges are more than entries: of neither does it grow with both.
+        Costs O((m + hits) log n), or O(n log m) where there are more ranges than entries.
         """
         if len(ranges) == 0 or len(self.hpx_min) == 0:
             return np.empty(0, dtype=np.intp)

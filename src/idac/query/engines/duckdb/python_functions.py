@@ -154,7 +154,7 @@ def _by_reach(rows: npt.NDArray[np.intp], radius: Floats) -> list[tuple[npt.NDAr
     if most == float(own.min()):
         return [(rows, most)]
     level = np.floor(np.log2(np.maximum(own, most * 2.0**-12) / most))
-    groups = [rows[level == step] for step in distinct(level)]
+    groups = [rows[level == step] for step in np.unique(level)]
     return [(group, float(radius[group].max())) for group in groups]
 
 
