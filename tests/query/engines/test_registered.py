@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,25 @@ def test_rows_that_are_kept_are_never_those_of_the_file_before(theirs: Theirs) -
     for _ in range(5):
         assert set(theirs.rows(CONE)) == after
     assert theirs.column("SELECT COUNT(*) AS n FROM demo.theirs") == [6_000]
+
+
+class Countless(tuple[str, ...]):
+    """Names of files that are not gone through."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("all files were gone through")
+
+
+@pytest.mark.parametrize("query", [CONE, "SELECT TOP 3 id, ra FROM demo.theirs"])
+def test_a_small_query_of_many_files_goes_through_few_of_them(
+    theirs: Theirs, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr(module, "_FEW_FILES", 0)
+    monkeypatch.setattr(module, "_PATIENCE_S", 1e9)
+    expected = theirs.rows(query)
+    storage = theirs.snapshot.entries["demo", "theirs"].storage
+    storage.__dict__["index"] = replace(storage.index, files=Countless(storage.index.files))
+    assert theirs.rows(query) == expected
 
 
 def test_an_id_is_looked_for_where_the_file_says_now(theirs: Theirs) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -76,12 +76,15 @@ class RegisteredFiles:
 
         def require_same() -> None:
             for use, storage, state in states:
-                self.require_still(use, state, storage.index.files)
+                self.require_still(use, state, range(len(storage.index.files)))
 
         return require_same
 
-    def require_still(self, use: TableUse, state: str, paths: Sequence[str]) -> None:
-        """Raises StoreUnavailable where one of *paths* is another file than in *state*: its rows may be of either."""
+    def require_still(self, use: TableUse, state: str, numbers: Iterable[int]) -> None:
+        """Raises StoreUnavailable where a file of those *numbers* is another one than in *state*.
+
+        What was read of it may be of either.
+        """
         storage = self._registered(use)
         if storage is None:
             return
@@ -89,8 +92,7 @@ class RegisteredFiles:
             known = self._known.get(use.entry.version)
         if known is None or known.state != state:
             raise unreadable()
-        places = {path: place for place, path in enumerate(storage.index.files)}
-        if any(_stamp(path) != known.stamps[places[path]] for path in paths):
+        if any(_stamp(storage.index.files[number]) != known.stamps[number] for number in numbers):
             raise unreadable()
 
     def _registered(self, use: TableUse) -> HatsStorage | None:

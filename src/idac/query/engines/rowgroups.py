@@ -115,7 +115,7 @@ class RowGroupReader:
         for number in numbers:
             groups = index.row_group[entries[index.file[entries] == number]].tolist()
             pieces += self._read_file(index.files[number], groups, wanted)
-        self._registered.require_still(scan.use, state, [index.files[number] for number in numbers])
+        self._registered.require_still(scan.use, state, numbers)
         if not pieces:
             return empty_rows(storage, scan, columns)
         table = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="permissive")
