@@ -1,3 +1,5 @@
+"""What is done in place of numpy gives what numpy gives."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -233,7 +233,7 @@ def test_rows_of_a_range_are_found_by_bisection_where_cells_are_in_order() -> No
     cells=st.lists(st.integers(0, 200), max_size=80).map(sorted),
     ends=st.sets(st.integers(0, 200), max_size=80).map(sorted),
 )
-def test_rows_of_many_ranges_come_in_one_piece(cells: list[int], ends: list[int]) -> None:
+def test_rows_of_many_ranges_come_in_few_pieces(cells: list[int], ends: list[int]) -> None:
     ranges = np.array(ends[: len(ends) // 2 * 2], dtype=np.int64).reshape(-1, 2)
     rows = pa.table({"cell": pa.array(cells, pa.int64()), "place": pa.array([f"row {n}" for n in range(len(cells))])})
     found = RowGroup(rows).with_cells("cell").within(ranges)

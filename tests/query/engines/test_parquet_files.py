@@ -107,11 +107,15 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from idac.core.errors import StoreUnavailable
+from idac.query.engines.kept import Kept
 from idac.query.engines.parquet_files import ParquetFiles
 from idac.query.engines.plain_columns import PlainColumns
-files = ParquetFiles()
-plain = PlainColumns(files)
-held = []
+files, kept = ParquetFiles(), Kept(2**20)
+plain = PlainColumns(files, kept)
+for _ in range(3):
+    list(plain.iter_rows(sys.argv[1], [0], ["a"]))
+before, held = kept.bytes, []
+files.forget(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 read = {
     "footer": lambda: files.footer(sys.argv[1]),
@@ -128,6 +132,7 @@ for name in sys.argv[2:]:
         read[name]()
     except StoreUnavailable as error:
         print(error)
+    assert kept.bytes == before > 0
     held.clear()
     read[name]()
 """

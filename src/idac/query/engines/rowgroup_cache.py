@@ -1,4 +1,4 @@
-"""Decoded row groups kept in memory: those of a field that is asked for again and again cost nothing to read."""
+"""Row groups in memory, and their rows within ranges: those of a field that is asked for again and again are kept."""
 
 from __future__ import annotations
 
